@@ -70,6 +70,8 @@ pub enum NodeState {
     Failed {
         /// What was attempted and why it did not work.
         reason: String,
+        /// When.
+        at_ms: u64,
     },
 }
 
