@@ -61,7 +61,14 @@ impl Diagnostic {
     /// Makes a diagnostic without place, cause or hint.
     #[must_use]
     pub fn new(severity: Severity, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity, code: code.into(), message: message.into(), place: None, cause: None, hint: None }
+        Self {
+            severity,
+            code: code.into(),
+            message: message.into(),
+            place: None,
+            cause: None,
+            hint: None,
+        }
     }
 
     /// Makes an error.
@@ -137,7 +144,11 @@ mod tests {
     #[test]
     fn diagnostic_prints_code_place_cause_and_hint() {
         let d = Diagnostic::error("port-out-of-range", "port `70000` does not exist")
-            .at(Place { file: "compose.yaml".into(), line: 7, column: 9 })
+            .at(Place {
+                file: "compose.yaml".into(),
+                line: 7,
+                column: 9,
+            })
             .because("a port is 1 to 65535")
             .hint("write a port between 1 and 65535");
         assert_eq!(

@@ -35,6 +35,13 @@ pub enum HealthTest {
 impl Default for HealthCheck {
     /// Returns the image's own test with Docker's timings: 30 s interval and timeout, 3 retries, no start period, 5 s start interval.
     fn default() -> Self {
-        Self { test: HealthTest::Inherit, interval: Span::secs(30), timeout: Span::secs(30), retries: 3, start_period: Span::default(), start_interval: Span::secs(5) }
+        Self {
+            test: HealthTest::Inherit,
+            interval: Span::secs(30),
+            timeout: Span::secs(30),
+            retries: 3,
+            start_period: Span::default(),
+            start_interval: Span::secs(5),
+        }
     }
 }

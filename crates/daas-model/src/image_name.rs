@@ -10,7 +10,12 @@ pub struct ImageNameError {
 
 impl fmt::Display for ImageNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` names no image: {}", self.text.escape_debug(), self.why)
+        write!(
+            f,
+            "`{}` names no image: {}",
+            self.text.escape_debug(),
+            self.why
+        )
     }
 }
 
@@ -38,34 +43,58 @@ impl ImageName {
     /// # Errors
     /// [`ImageNameError`] if a part breaks its grammar.
     pub fn parse(text: &str) -> Result<Self, ImageNameError> {
-        let bad = |why| ImageNameError { text: text.chars().take(120).collect(), why };
+        let bad = |why| ImageNameError {
+            text: text.chars().take(120).collect(),
+            why,
+        };
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) if is_digest(digest) => (rest, Some(digest.to_owned())),
-            Some(_) => return Err(bad("a digest is `sha256:` and 64 hexadecimal digits, or `sha512:` and 128")),
+            Some(_) => {
+                return Err(bad(
+                    "a digest is `sha256:` and 64 hexadecimal digits, or `sha512:` and 128",
+                ));
+            }
             None => (text, None),
         };
         let (path, tag) = match rest.rsplit_once(':') {
             Some((path, tag)) if !tag.contains('/') => {
                 if !is_tag(tag) {
-                    return Err(bad("a tag is 1 to 128 letters, digits, `_`, `.`, `-`, and begins with none of the last two"));
+                    return Err(bad(
+                        "a tag is 1 to 128 letters, digits, `_`, `.`, `-`, and begins with none of the last two",
+                    ));
                 }
                 (path, Some(tag.to_owned()))
             }
             _ => (rest, None),
         };
         let (registry, repository) = match path.split_once('/') {
-            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest.to_owned()),
+            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
+                (first, rest.to_owned())
+            }
             Some(_) => (DEFAULT_REGISTRY, path.to_owned()),
             None => (DEFAULT_REGISTRY, format!("library/{path}")),
         };
         if !is_registry(registry) {
-            return Err(bad("the registry must be a host name or address, with a port if need be"));
+            return Err(bad(
+                "the registry must be a host name or address, with a port if need be",
+            ));
         }
         if repository.len() > 255 || !repository.split('/').all(is_repository_part) {
-            return Err(bad("a repository is lower case letters and digits, joined by `.`, `_`, `-` or `/`"));
+            return Err(bad(
+                "a repository is lower case letters and digits, joined by `.`, `_`, `-` or `/`",
+            ));
         }
-        let tag = if tag.is_none() && digest.is_none() { Some("latest".to_owned()) } else { tag };
-        Ok(Self { registry: registry.to_owned(), repository, tag, digest })
+        let tag = if tag.is_none() && digest.is_none() {
+            Some("latest".to_owned())
+        } else {
+            tag
+        };
+        Ok(Self {
+            registry: registry.to_owned(),
+            repository,
+            tag,
+            digest,
+        })
     }
 
     /// Returns the registry's host, with its port if one was given.
@@ -106,21 +135,43 @@ fn is_hex(text: &str, len: usize) -> bool {
 }
 
 fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(|hex| is_hex(hex, 64)) || text.strip_prefix("sha512:").is_some_and(|hex| is_hex(hex, 128))
+    text.strip_prefix("sha256:")
+        .is_some_and(|hex| is_hex(hex, 64))
+        || text
+            .strip_prefix("sha512:")
+            .is_some_and(|hex| is_hex(hex, 128))
 }
 
 fn is_tag(text: &str) -> bool {
     let bytes = text.as_bytes();
-    matches!(bytes.first(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_'))
-        && bytes.len() <= 128
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    matches!(
+        bytes.first(),
+        Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')
+    ) && bytes.len() <= 128
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 fn is_registry(text: &str) -> bool {
-    let host_ok = |host: &str| !host.is_empty() && host.len() <= 253 && host.split('.').all(|l| !l.is_empty() && !l.starts_with('-') && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+    let host_ok = |host: &str| {
+        !host.is_empty()
+            && host.len() <= 253
+            && host.split('.').all(|l| {
+                !l.is_empty()
+                    && !l.starts_with('-')
+                    && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            })
+    };
     if let Some(rest) = text.strip_prefix('[') {
-        let Some((ip, port)) = rest.split_once(']') else { return false };
-        return ip.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok()));
+        let Some((ip, port)) = rest.split_once(']') else {
+            return false;
+        };
+        return ip.parse::<std::net::Ipv6Addr>().is_ok()
+            && (port.is_empty()
+                || port
+                    .strip_prefix(':')
+                    .is_some_and(|p| p.parse::<u16>().is_ok()));
     }
     match text.split_once(':') {
         Some((host, port)) => host_ok(host) && port.parse::<u16>().is_ok(),
@@ -133,7 +184,9 @@ fn is_repository_part(text: &str) -> bool {
     let edge = |b: Option<&u8>| matches!(b, Some(b'a'..=b'z' | b'0'..=b'9'));
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+        && bytes
+            .iter()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
         && !text.contains("..")
         && !text.contains("___")
         && !text.contains("._")
@@ -175,9 +228,21 @@ mod tests {
     fn short_names_are_completed() {
         for (text, full, short) in [
             ("nginx", "docker.io/library/nginx:latest", "nginx:latest"),
-            ("bitnami/redis:7", "docker.io/bitnami/redis:7", "bitnami/redis:7"),
-            ("localhost:5000/a/b", "localhost:5000/a/b:latest", "localhost:5000/a/b:latest"),
-            ("registry.example.com/x:1.0", "registry.example.com/x:1.0", "registry.example.com/x:1.0"),
+            (
+                "bitnami/redis:7",
+                "docker.io/bitnami/redis:7",
+                "bitnami/redis:7",
+            ),
+            (
+                "localhost:5000/a/b",
+                "localhost:5000/a/b:latest",
+                "localhost:5000/a/b:latest",
+            ),
+            (
+                "registry.example.com/x:1.0",
+                "registry.example.com/x:1.0",
+                "registry.example.com/x:1.0",
+            ),
         ] {
             let name = ImageName::parse(text).unwrap();
             assert_eq!(name.to_string(), full);
@@ -187,7 +252,20 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused_with_the_reason() {
-        for text in ["", "Nginx", "a//b", "../x", "a:..", "a@sha256:../x", "a@sha256:00", "-x", "a b", "host:port/x", "a/../b", "x:é"] {
+        for text in [
+            "",
+            "Nginx",
+            "a//b",
+            "../x",
+            "a:..",
+            "a@sha256:../x",
+            "a@sha256:00",
+            "-x",
+            "a b",
+            "host:port/x",
+            "a/../b",
+            "x:é",
+        ] {
             assert!(ImageName::parse(text).is_err(), "{text}");
         }
     }

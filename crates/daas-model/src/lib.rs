@@ -27,7 +27,10 @@ pub use health::{HealthCheck, HealthTest};
 pub use image_name::{ImageName, ImageNameError};
 pub use limits::Limits;
 pub use mount::{FileGrant, Mount, MountSource, VolumeSpec};
-pub use name::{FileName, NameError, NetworkName, NodeName, ProjectName, ServiceName, StandId, StandName, VolumeName};
+pub use name::{
+    FileName, NameError, NetworkName, NodeName, ProjectName, ServiceName, StandId, StandName,
+    VolumeName,
+};
 pub use network::{Attachment, Egress, NetworkMode, NetworkSpec, Subnet};
 pub use node::{Condition, Dependency, Device, Hook, NodeSpec, PullPolicy, Ulimit};
 pub use observed::{Health, NodeObserved, NodeState, StandObserved};

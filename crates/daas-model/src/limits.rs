@@ -17,6 +17,11 @@ pub struct Limits {
 impl Default for Limits {
     /// Returns 2 CPUs, 2 GiB of memory, 2,048 pids and 10 GiB of disk: a web application with its database on a small server.
     fn default() -> Self {
-        Self { cpus: Cpus::whole(2), memory: ByteSize::gib(2), pids: 2048, disk: ByteSize::gib(10) }
+        Self {
+            cpus: Cpus::whole(2),
+            memory: ByteSize::gib(2),
+            pids: 2048,
+            disk: ByteSize::gib(10),
+        }
     }
 }

@@ -15,7 +15,13 @@ pub struct NameError {
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown: String = self.text.chars().take(80).collect();
-        write!(f, "`{}` is no {} name: it must match {}", shown.escape_debug(), self.kind, self.grammar)
+        write!(
+            f,
+            "`{}` is no {} name: it must match {}",
+            shown.escape_debug(),
+            self.kind,
+            self.grammar
+        )
     }
 }
 
@@ -30,14 +36,20 @@ fn is_strict(text: &str) -> bool {
     let bytes = text.as_bytes();
     matches!(bytes.first(), Some(b'a'..=b'z' | b'0'..=b'9'))
         && bytes.len() <= 63
-        && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && bytes
+            .iter()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 fn is_compose(text: &str) -> bool {
     let bytes = text.as_bytes();
-    matches!(bytes.first(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_'))
-        && bytes.len() <= 63
-        && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+    matches!(
+        bytes.first(),
+        Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')
+    ) && bytes.len() <= 63
+        && bytes
+            .iter()
+            .all(|b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
 macro_rules! name {
@@ -143,7 +155,9 @@ name!(
 const FILE: &str = "(secret|config).[a-zA-Z0-9_][a-zA-Z0-9._-]{0,62}";
 
 fn is_file(text: &str) -> bool {
-    text.strip_prefix("secret.").or_else(|| text.strip_prefix("config.")).is_some_and(is_compose)
+    text.strip_prefix("secret.")
+        .or_else(|| text.strip_prefix("config."))
+        .is_some_and(is_compose)
 }
 
 impl NodeName {
@@ -152,7 +166,11 @@ impl NodeName {
     /// # Errors
     /// [`NameError`] if the name becomes too long.
     pub fn of_replica(service: &ServiceName, index: u32) -> Result<Self, NameError> {
-        if index <= 1 { Self::parse(service.as_str()) } else { Self::parse(&format!("{service}-{index}")) }
+        if index <= 1 {
+            Self::parse(service.as_str())
+        } else {
+            Self::parse(&format!("{service}-{index}"))
+        }
     }
 }
 
@@ -163,7 +181,24 @@ mod tests {
 
     #[test]
     fn nasty_names_are_refused() {
-        for text in ["", "..", ".", "/", "a/b", "-rf", "--upload-pack=x", "$(x)", "a\n", "a\0", "Ä", "e\u{301}", "\u{202e}abc", "😀", &"a".repeat(64), &"a".repeat(65536)] {
+        for text in [
+            "",
+            "..",
+            ".",
+            "/",
+            "a/b",
+            "-rf",
+            "--upload-pack=x",
+            "$(x)",
+            "a\n",
+            "a\0",
+            "Ä",
+            "e\u{301}",
+            "\u{202e}abc",
+            "😀",
+            &"a".repeat(64),
+            &"a".repeat(65536),
+        ] {
             assert!(StandName::parse(text).is_err(), "{text:?}");
             assert!(NodeName::parse(text).is_err(), "{text:?}");
         }

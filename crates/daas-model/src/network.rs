@@ -20,8 +20,12 @@ impl Subnet {
     /// A sentence that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let bad = |why: &str| format!("`{}` is no subnet: {why}", text.escape_debug());
-        let (address, prefix) = text.split_once('/').ok_or_else(|| bad("write address/prefix, for example `10.0.0.0/24`"))?;
-        let address: IpAddr = address.parse().map_err(|_| bad("the address does not parse"))?;
+        let (address, prefix) = text
+            .split_once('/')
+            .ok_or_else(|| bad("write address/prefix, for example `10.0.0.0/24`"))?;
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_| bad("the address does not parse"))?;
         let prefix: u8 = prefix.parse().map_err(|_| bad("the prefix is no number"))?;
         let subnet = Self { address, prefix };
         if prefix > subnet.width() {
@@ -59,7 +63,9 @@ impl Subnet {
         }
         let bits = (self.bits() & !self.host_mask()) + n;
         match self.address {
-            IpAddr::V4(_) => u32::try_from(bits).ok().map(|b| IpAddr::V4(Ipv4Addr::from(b))),
+            IpAddr::V4(_) => u32::try_from(bits)
+                .ok()
+                .map(|b| IpAddr::V4(Ipv4Addr::from(b))),
             IpAddr::V6(_) => Some(IpAddr::V6(Ipv6Addr::from(bits))),
         }
     }
@@ -67,8 +73,12 @@ impl Subnet {
     /// Tells whether `address` lies in the block.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        let other = Self { address, prefix: self.prefix };
-        address.is_ipv4() == self.address.is_ipv4() && other.bits() & !self.host_mask() == self.bits() & !self.host_mask()
+        let other = Self {
+            address,
+            prefix: self.prefix,
+        };
+        address.is_ipv4() == self.address.is_ipv4()
+            && other.bits() & !self.host_mask() == self.bits() & !self.host_mask()
     }
 }
 
@@ -179,7 +189,11 @@ mod tests {
         assert!(!net.contains("::1".parse().unwrap()));
         let six = Subnet::parse("fd00:1::/64").unwrap();
         assert_eq!(six.nth(2), Some("fd00:1::2".parse().unwrap()));
-        assert!(Subnet::parse("0.0.0.0/0").unwrap().contains("8.8.8.8".parse().unwrap()));
+        assert!(
+            Subnet::parse("0.0.0.0/0")
+                .unwrap()
+                .contains("8.8.8.8".parse().unwrap())
+        );
         for text in ["10.0.0.1/24", "10.0.0.0", "10.0.0.0/33", "x/8", "::/129"] {
             assert!(Subnet::parse(text).is_err(), "{text}");
         }

@@ -36,9 +36,13 @@ impl Policy {
         if self.grants.contains(wanted) {
             return true;
         }
-        let Grant::HostPath(path) = wanted else { return false };
+        let Grant::HostPath(path) = wanted else {
+            return false;
+        };
         self.grants.iter().any(|grant| match grant {
-            Grant::HostPath(above) => path.strip_prefix(above.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Grant::HostPath(above) => path
+                .strip_prefix(above.trim_end_matches('/'))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
             _ => false,
         })
     }
@@ -50,7 +54,9 @@ mod tests {
 
     #[test]
     fn a_granted_path_covers_all_below_and_nothing_beside() {
-        let policy = Policy { grants: [Grant::HostPath("/srv/data".into())].into() };
+        let policy = Policy {
+            grants: [Grant::HostPath("/srv/data".into())].into(),
+        };
         assert!(policy.allows(&Grant::HostPath("/srv/data".into())));
         assert!(policy.allows(&Grant::HostPath("/srv/data/x".into())));
         assert!(!policy.allows(&Grant::HostPath("/srv/database".into())));

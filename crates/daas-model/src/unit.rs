@@ -11,7 +11,10 @@ pub struct UnitError {
 
 impl UnitError {
     fn new(text: &str, wanted: &'static str) -> Self {
-        Self { text: text.chars().take(80).collect(), wanted }
+        Self {
+            text: text.chars().take(80).collect(),
+            wanted,
+        }
     }
 }
 
@@ -51,7 +54,9 @@ impl ByteSize {
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         let bad = || UnitError::new(text, SIZE_WANTED);
         let trimmed = text.trim();
-        let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+        let split = trimmed
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(split);
         let shift = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 0,
@@ -68,9 +73,14 @@ impl ByteSize {
                 return Err(bad());
             }
             let parts = u128::from(fraction.parse::<u64>().map_err(|_| bad())?);
-            bytes += (parts << shift) / 10u128.pow(u32::try_from(fraction.len()).map_err(|_| bad())?);
+            bytes +=
+                (parts << shift) / 10u128.pow(u32::try_from(fraction.len()).map_err(|_| bad())?);
         }
-        u64::try_from(bytes).ok().filter(|b| *b < 1 << 63).map(Self).ok_or_else(bad)
+        u64::try_from(bytes)
+            .ok()
+            .filter(|b| *b < 1 << 63)
+            .map(Self)
+            .ok_or_else(bad)
     }
 }
 
@@ -87,7 +97,12 @@ impl fmt::Display for ByteSize {
             format!("{} {}", self.0 / unit, UNITS[step])
         } else {
             // One digit behind the point, cut and not rounded, so that a size never looks larger than it is.
-            format!("{}.{} {}", self.0 / unit, (self.0 % unit) * 10 / unit, UNITS[step])
+            format!(
+                "{}.{} {}",
+                self.0 / unit,
+                (self.0 % unit) * 10 / unit,
+                UNITS[step]
+            )
         };
         f.pad(&text)
     }
@@ -109,11 +124,23 @@ impl Cpus {
     /// # Errors
     /// [`UnitError`] if the text is no positive number of at most 65,536 CPUs, or is under one hundredth.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
-        let bad = || UnitError::new(text, "number of CPUs from 0.01 to 65536, write for example `0.5` or `2`");
+        let bad = || {
+            UnitError::new(
+                text,
+                "number of CPUs from 0.01 to 65536, write for example `0.5` or `2`",
+            )
+        };
         let trimmed = text.trim();
         let (whole, fraction) = trimmed.split_once('.').unwrap_or((trimmed, "0"));
-        let whole: u32 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| bad())? };
-        if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) || !trimmed.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        let whole: u32 = if whole.is_empty() {
+            0
+        } else {
+            whole.parse().map_err(|_| bad())?
+        };
+        if fraction.is_empty()
+            || !fraction.bytes().all(|b| b.is_ascii_digit())
+            || !trimmed.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+        {
             return Err(bad());
         }
         let digits: String = fraction.chars().chain("000".chars()).take(3).collect();
@@ -122,7 +149,11 @@ impl Cpus {
             return Err(bad());
         }
         let amount = whole * 1000 + milli;
-        if amount < 10 { Err(bad()) } else { Ok(Self(amount)) }
+        if amount < 10 {
+            Err(bad())
+        } else {
+            Ok(Self(amount))
+        }
     }
 }
 
@@ -155,7 +186,12 @@ impl Span {
     /// # Errors
     /// [`UnitError`] if a number has no unit (except `0`), a unit is unknown, or the span exceeds 100 years.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
-        let bad = || UnitError::new(text, "length of time, write for example `30s`, `1m30s` or `2h`");
+        let bad = || {
+            UnitError::new(
+                text,
+                "length of time, write for example `30s`, `1m30s` or `2h`",
+            )
+        };
         let mut rest = text.trim();
         if rest == "0" {
             return Ok(Self::default());
@@ -165,10 +201,14 @@ impl Span {
         }
         let mut micros: u128 = 0;
         while !rest.is_empty() {
-            let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+            let number_end = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .ok_or_else(bad)?;
             let (number, tail) = rest.split_at(number_end);
             let tail = tail.trim_start();
-            let unit_end = tail.find(|c: char| !c.is_alphabetic()).unwrap_or(tail.len());
+            let unit_end = tail
+                .find(|c: char| !c.is_alphabetic())
+                .unwrap_or(tail.len());
             let (unit, next) = tail.split_at(unit_end);
             let scale: u128 = match unit {
                 "us" | "µs" | "μs" => 1,
@@ -180,19 +220,26 @@ impl Span {
                 _ => return Err(bad()),
             };
             let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-            if whole.is_empty() || fraction.is_empty() || fraction.len() > 9 || fraction.contains('.') {
+            if whole.is_empty()
+                || fraction.is_empty()
+                || fraction.len() > 9
+                || fraction.contains('.')
+            {
                 return Err(bad());
             }
             let digits = u32::try_from(fraction.len()).map_err(|_| bad())?;
             micros += u128::from(whole.parse::<u64>().map_err(|_| bad())?) * scale;
-            micros += u128::from(fraction.parse::<u64>().map_err(|_| bad())?) * scale / 10u128.pow(digits);
+            micros += u128::from(fraction.parse::<u64>().map_err(|_| bad())?) * scale
+                / 10u128.pow(digits);
             rest = next.trim_start();
         }
         // 100 years: every sum with a clock stays far from overflow.
         if micros > 3_155_760_000_000_000 {
             return Err(bad());
         }
-        u64::try_from(micros).map(|us| Self(Duration::from_micros(us))).map_err(|_| bad())
+        u64::try_from(micros)
+            .map(|us| Self(Duration::from_micros(us)))
+            .map_err(|_| bad())
     }
 }
 
@@ -203,7 +250,14 @@ impl fmt::Display for Span {
             return f.pad("0s");
         }
         let mut text = String::new();
-        for (unit, scale) in [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)] {
+        for (unit, scale) in [
+            ("d", 86_400_000_000),
+            ("h", 3_600_000_000),
+            ("m", 60_000_000),
+            ("s", 1_000_000),
+            ("ms", 1_000),
+            ("us", 1),
+        ] {
             if micros >= scale {
                 text.push_str(&format!("{}{unit}", micros / scale));
                 micros %= scale;
@@ -250,10 +304,27 @@ mod tests {
 
     #[test]
     fn sizes_in_every_form() {
-        for (text, bytes) in [("512m", 512 << 20), ("512 MiB", 512 << 20), ("2gb", 2 << 30), ("1.5g", 3 << 29), ("64", 64), ("1k", 1024), ("10B", 10)] {
+        for (text, bytes) in [
+            ("512m", 512 << 20),
+            ("512 MiB", 512 << 20),
+            ("2gb", 2 << 30),
+            ("1.5g", 3 << 29),
+            ("64", 64),
+            ("1k", 1024),
+            ("10B", 10),
+        ] {
             assert_eq!(ByteSize::parse(text).unwrap().0, bytes, "{text}");
         }
-        for text in ["", "m", "-1", "1..5g", "9999999999999999g", "1 xb", "1.g", "٣m"] {
+        for text in [
+            "",
+            "m",
+            "-1",
+            "1..5g",
+            "9999999999999999g",
+            "1 xb",
+            "1.g",
+            "٣m",
+        ] {
             assert!(ByteSize::parse(text).is_err(), "{text}");
         }
         assert_eq!(ByteSize::gib(2).to_string(), "2 GiB");
