@@ -13,5 +13,5 @@ mod stand;
 
 pub use addresses::{AddressError, Addresses, NetworkAddresses, NodeAddresses, assign};
 pub use digest::{base_digest, node_digest};
-pub use names::{NameTable, table};
+pub use names::names_on;
 pub use stand::{Plan, Power, Step, Stuck, Waiting, Wanted, plan_stand};

@@ -1,51 +1,33 @@
-use crate::addresses::Addresses;
-use daas_model::{NetworkMode, NetworkName, NodeName, StandSpec};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use daas_model::{Attachment, NetworkMode, NodeName, NodeSpec, StandSpec};
 
-/// The names that a stand's resolver knows: network, then lower-case name, then addresses.
-pub type NameTable = BTreeMap<NetworkName, BTreeMap<String, Vec<IpAddr>>>;
-
-/// Returns all names of the nodes of `spec`: service, node, container name, host name and aliases.
+/// Returns the names under which the other nodes of a network find a node, lower case, without doubles.
 ///
-/// A service with several replicas has all of their addresses under its name.
+/// A node that lives in another one's network (`network_mode: service:`) is found there under its own names too.
 #[must_use]
-pub fn table(spec: &StandSpec, addresses: &Addresses) -> NameTable {
-    let mut table = NameTable::new();
-    for (name, node) in &spec.nodes {
-        let owner = owner_of_network(spec, name);
-        let NetworkMode::Networks(attachments) = &spec.nodes[owner].network else {
-            continue;
-        };
-        for attachment in attachments {
-            let Some(list) = addresses
-                .nodes
-                .get(owner)
-                .and_then(|n| n.get(&attachment.network))
-            else {
-                continue;
-            };
-            let mut names = vec![name.to_string(), node.service.to_string()];
-            names.extend(node.container_name.clone());
-            names.extend(node.hostname.clone());
-            if owner == name {
-                names.extend(attachment.aliases.iter().cloned());
-            }
-            names.sort();
-            names.dedup();
-            let here = table.entry(attachment.network.clone()).or_default();
-            for alias in names {
-                let entry = here.entry(alias.to_ascii_lowercase()).or_default();
-                entry.extend(
-                    list.iter()
-                        .filter(|a| !entry.contains(a))
-                        .copied()
-                        .collect::<Vec<_>>(),
-                );
-            }
+pub fn names_on(spec: &StandSpec, name: &NodeName, attachment: &Attachment) -> Vec<String> {
+    let mut names: Vec<String> = attachment.aliases.clone();
+    for (guest, node) in &spec.nodes {
+        if guest == name || owner_of_network(spec, guest) == name {
+            names.extend(own_names(guest, node));
         }
     }
-    table
+    for text in &mut names {
+        text.make_ascii_lowercase();
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn own_names(name: &NodeName, node: &NodeSpec) -> impl Iterator<Item = String> {
+    [
+        Some(name.to_string()),
+        Some(node.service.to_string()),
+        node.container_name.clone(),
+        node.hostname.clone(),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Follows `network_mode: service:` to the node whose network is meant; a circle ends where it began.
@@ -58,4 +40,25 @@ fn owner_of_network<'a>(spec: &'a StandSpec, name: &'a NodeName) -> &'a NodeName
         }
     }
     current
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stand::tests::spec_of;
+
+    #[test]
+    fn a_guest_in_a_network_is_found_under_its_own_names() {
+        let mut spec = spec_of(&["web", "sidecar", "db"]);
+        spec.nodes.get_mut("sidecar").unwrap().network =
+            NetworkMode::Node(NodeName::parse("web").unwrap());
+        spec.nodes.get_mut("web").unwrap().container_name = Some("Shop_Web".into());
+        let NetworkMode::Networks(list) = &spec.nodes["web"].network else {
+            unreachable!()
+        };
+        assert_eq!(
+            names_on(&spec, &NodeName::parse("web").unwrap(), &list[0]),
+            ["shop_web", "sidecar", "web"]
+        );
+    }
 }
