@@ -1,9 +1,8 @@
 //! The one rule of the house: a crate depends only on smaller floors (design, section 2).
 
+use crate::workspace;
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 use std::collections::BTreeMap;
-use std::process::Command;
 
 /// Crates of the two lowest floors may not name these: they hold no IO, no clock, no randomness.
 const FORBIDDEN_BELOW: [&str; 8] = [
@@ -22,7 +21,7 @@ const FORBIDDEN_BELOW: [&str; 8] = [
 /// # Errors
 /// One line for each crate that depends upwards, has no floor, or does what its floor forbids.
 pub(crate) fn check() -> Result<()> {
-    let metadata = metadata()?;
+    let metadata = workspace::metadata(&["--no-deps"])?;
     let packages = metadata["packages"]
         .as_array()
         .context("cargo metadata holds no packages")?;
@@ -77,20 +76,6 @@ pub(crate) fn check() -> Result<()> {
     } else {
         bail!("the floors do not hold:\n  {}", faults.join("\n  "))
     }
-}
-
-fn metadata() -> Result<Value> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--format-version", "1", "--locked"])
-        .output()
-        .context("cannot run cargo metadata")?;
-    if !output.status.success() {
-        bail!(
-            "cargo metadata failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")
 }
 
 /// Lists the lines of code below `folder`, tests left out, that do IO.

@@ -1,0 +1,48 @@
+//! Chores of the repository, and what whole-machine tests share with them: `cargo xtask floors|rules|deps|vm|...`.
+//!
+//! Not here: anything that the product does. No crate of the product depends on this one but for its tests.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "a chore talks to the person at the terminal"
+)]
+
+mod deps;
+mod floors;
+mod licence;
+mod rules;
+pub mod workspace;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask <chore>
+
+chores:
+  floors    check that each crate depends only on smaller floors
+  rules     check what code may do only in its own place
+  deps      check versions, sources and licences of what others wrote";
+
+/// Runs the chore that the command line names.
+#[must_use]
+pub fn main() -> ExitCode {
+    match chore() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore() -> Result<ExitCode> {
+    let mut words = std::env::args().skip(1);
+    match words.next().as_deref() {
+        Some("floors") => floors::check()?,
+        Some("rules") => rules::check()?,
+        Some("deps") => deps::check()?,
+        Some(other) => bail!("unknown chore `{other}`\n{USAGE}"),
+        None => bail!("{USAGE}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
