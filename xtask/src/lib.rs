@@ -10,10 +10,12 @@
 mod deps;
 mod floors;
 mod licence;
+pub mod programs;
 mod rules;
+pub mod vm;
 pub mod workspace;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask <chore>
@@ -21,7 +23,9 @@ const USAGE: &str = "usage: cargo xtask <chore>
 chores:
   floors    check that each crate depends only on smaller floors
   rules     check what code may do only in its own place
-  deps      check versions, sources and licences of what others wrote";
+  deps      check versions, sources and licences of what others wrote
+  vm -- <program> <arguments>
+            run a command on a pure cgroup v2 kernel, in a machine of its own";
 
 /// Runs the chore that the command line names.
 #[must_use]
@@ -41,8 +45,22 @@ fn chore() -> Result<ExitCode> {
         Some("floors") => floors::check()?,
         Some("rules") => rules::check()?,
         Some("deps") => deps::check()?,
+        Some("vm") => return in_machine(words.skip_while(|word| word == "--").collect()),
         Some(other) => bail!("unknown chore `{other}`\n{USAGE}"),
         None => bail!("{USAGE}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn in_machine(command: Vec<String>) -> Result<ExitCode> {
+    ensure!(!command.is_empty(), "no command for the machine\n{USAGE}");
+    let kernel = vm::Kernel::of_debian()?;
+    let ended = vm::Job::new(command).run(&kernel, &mut std::io::stdout())?;
+    eprintln!(
+        "vm: kernel {}, exit code {}, {:.1} s",
+        kernel.release,
+        ended.code,
+        ended.took.as_secs_f64()
+    );
+    Ok(ExitCode::from(u8::try_from(ended.code).unwrap_or(255)))
 }

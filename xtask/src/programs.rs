@@ -1,0 +1,77 @@
+//! The test programs that cargo builds.
+
+use crate::workspace;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// One program full of tests.
+#[derive(Debug, Clone)]
+pub struct TestProgram {
+    /// The crate that it tests.
+    pub of_crate: String,
+    /// The name of the target: the crate, or a file of its `tests`.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The folder that cargo runs it in: that of the crate's manifest.
+    pub folder: PathBuf,
+}
+
+/// Builds the tests of the whole workspace, and lists the programs.
+///
+/// The whole workspace, so that features are unified as in `./test` and nothing is built twice.
+///
+/// # Errors
+/// When the tests do not compile.
+pub fn test_programs() -> Result<Vec<TestProgram>> {
+    let output = workspace::cargo()
+        .args([
+            "test",
+            "--workspace",
+            "--locked",
+            "--no-run",
+            "--quiet",
+            "--message-format=json",
+        ])
+        .output()
+        .context("cannot run cargo test --no-run")?;
+    if !output.status.success() {
+        bail!(
+            "the tests do not compile: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let mut programs = Vec::new();
+    for line in output.stdout.split(|byte| *byte == b'\n') {
+        let Ok(message) = serde_json::from_slice::<Value>(line) else {
+            continue;
+        };
+        if message["profile"]["test"] != true {
+            continue;
+        }
+        let (Some(path), Some(manifest)) = (
+            message["executable"].as_str(),
+            message["manifest_path"].as_str(),
+        ) else {
+            continue;
+        };
+        let folder = Path::new(manifest)
+            .parent()
+            .context("a manifest in no folder")?;
+        programs.push(TestProgram {
+            of_crate: folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            name: message["target"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            path: path.into(),
+            folder: folder.to_owned(),
+        });
+    }
+    Ok(programs)
+}
