@@ -1,1 +1,8 @@
-//! Opened with its first feature.
+//! Brings stands up and down, and looks into them.
+//!
+//! [`Engine`] is what the loops need; [`LocalEngine`] does it on this machine with keepers, [`FakeEngine`] in the head of a test.
+//!
+//! Not here: what to do next (`daas-plan`), when (`daas-control`), the process that holds a stand (`daas-keeper`), images (`daas-image`).
+
+pub mod dial;
+pub mod publish;

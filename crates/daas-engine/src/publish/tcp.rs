@@ -1,0 +1,137 @@
+//! One published TCP port.
+
+use super::copy::{Traffic, both_ways};
+use super::route::{Route, RouteWatch, until_closed, until_moved};
+use crate::dial::Dialer;
+use daas_tasks::Shutdown;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// How long one node may take to answer a connection. A node of the same machine answers in microseconds; one that is
+/// gone is told by the kernel after about three seconds.
+const CONNECT: Duration = Duration::from_secs(4);
+/// The pause after a failed accept: the process is out of descriptors, and some must be closed first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the ports of one stand share.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub dialer: Dialer,
+    /// One permit for each connection and association.
+    pub room: Arc<Semaphore>,
+    pub traffic: Arc<Traffic>,
+}
+
+/// Serves `listener` until the route's sender is dropped or the shutdown ends it.
+///
+/// At the shutdown no more connections are taken, and those that are open go on until the grace ends.
+pub(super) async fn serve(
+    listener: TcpListener,
+    route: RouteWatch,
+    shared: Shared,
+    shutdown: Shutdown,
+) {
+    // The connections are children of this task: they are dropped with it, never later.
+    let mut connections = JoinSet::new();
+    let mut turn = 0usize;
+    let closed = until_closed(route.clone());
+    tokio::pin!(closed);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut closed => break,
+            () = shutdown.asked() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((client, _)) => {
+                    turn = turn.wrapping_add(1);
+                    connections.spawn(carry(client, turn, route.clone(), shared.clone()));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection for a stand, trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    // A program that the daemon starts in this moment still holds a copy of the descriptor; this ends it for both.
+    let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Tells an error of the connection that was to be accepted from one of the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+    )
+}
+
+/// The life of one connection.
+async fn carry(client: TcpStream, turn: usize, route: RouteWatch, shared: Shared) {
+    // From here on every way out is a reset, except the one at the end: half an answer must not look like a whole one.
+    prepare(&client);
+    let Ok(_room) = shared.room.try_acquire() else {
+        tracing::debug!("a stand has no room for one more connection, it is reset");
+        return;
+    };
+    let now = route.borrow().clone();
+    let work = async {
+        let Some((node, target)) = connect(&shared.dialer, &now, turn).await else {
+            return;
+        };
+        tokio::select! {
+            biased;
+            () = until_moved(route.clone(), &now.net, target) => {}
+            done = both_ways(&client, &node, &shared.traffic) => if done.is_ok() {
+                close_as_usual(&client);
+                close_as_usual(&node);
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = until_closed(route.clone()) => {}
+        () = work => {}
+    }
+}
+
+/// Connects to the node whose turn it is, or to the next one that answers.
+async fn connect(dialer: &Dialer, route: &Route, turn: usize) -> Option<(TcpStream, SocketAddr)> {
+    let count = route.targets.len();
+    for step in 0..count {
+        let target = route.targets[turn.wrapping_add(step) % count];
+        match dialer.connect_tcp(&route.net, target, CONNECT).await {
+            Ok(node) => {
+                prepare(&node);
+                return Some((node, target));
+            }
+            Err(error) => {
+                let error = daas_model::render_chain(&error);
+                tracing::debug!(%target, error, "a node does not take a connection");
+            }
+        }
+    }
+    None
+}
+
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_zero_linger();
+    let _ = stream.set_nodelay(true);
+}
+
+/// Lets the kernel deliver what it still has and close as usual.
+fn close_as_usual(stream: &TcpStream) {
+    let _ = rustix::net::sockopt::set_socket_linger(stream, None);
+}
