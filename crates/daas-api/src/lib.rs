@@ -1,1 +1,60 @@
-//! Opened with its first feature.
+//! The API as types: what is asked, what is answered, which endpoints there are, and what a platform must be able to do.
+//!
+//! Doors, client and rooms share these types, so that the program and `openapi.json` cannot differ. [`Platform`] is
+//! what `daas-server` serves and `daas-control` implements; [`Failure`] carries any [`daas_model::Explain`] error over
+//! the wire as an RFC 9457 [`Problem`].
+//!
+//! Not here: transport (`daas-server`, `daas-client`), printing (`daas-cli`), what the words mean (`daas-model`).
+
+mod bytes_text;
+mod caller;
+pub mod endpoint;
+mod event;
+mod exec;
+mod failure;
+mod frame;
+mod grant;
+mod image;
+mod log;
+mod node;
+mod openapi;
+mod operation;
+mod page;
+mod plan;
+pub mod platform;
+mod problem;
+mod project;
+mod stand;
+mod stats;
+mod system;
+
+pub use bytes_text::BytesText;
+pub use caller::Caller;
+pub use endpoint::{Body, ENDPOINTS, Endpoint, Header, Method};
+pub use event::{EventQuery, EventView};
+pub use exec::{ExecRequest, WindowSize};
+pub use failure::Failure;
+pub use frame::{Frame, FrameError, MAX_PAYLOAD, read_frame, write_frame};
+pub use grant::GrantList;
+pub use image::{
+    ImageList, ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, TagRequest,
+};
+pub use log::{LogChunk, LogQuery, LogStream};
+pub use node::{NodeStatus, NodeView, PortView};
+pub use openapi::openapi;
+pub use operation::{
+    Accepted, NodeProgress, Operation, OperationId, OperationKind, OperationState, Phase, Started,
+};
+pub use page::{MAX_PAGE, Page, PageQuery};
+pub use plan::{DiagnosticView, IgnoredView, PlaceView, PlanStep, PlanView};
+pub use platform::Platform;
+pub use problem::{Problem, kind_of_status, status_of};
+pub use project::{Checked, LimitsSource, ProjectSource};
+pub use stand::{
+    ActRequest, Action, DownQuery, LimitsView, ScaleRequest, StandState, StandSummary, StandView,
+    UpOptions, UpRequest,
+};
+pub use stats::{Pressure, StandStats, Usage};
+pub use system::{
+    Check, CheckVerdict, DoctorReport, PruneRequest, SystemInfo, SystemPruned, TaskView,
+};

@@ -1,0 +1,106 @@
+use daas_model::{ImageName, StandName};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// An image of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageView {
+    /// Its names.
+    #[schema(value_type = Vec<String>)]
+    pub names: Vec<ImageName>,
+    /// The digest of its manifest, `sha256:...`.
+    pub digest: String,
+    /// `linux/amd64`.
+    pub platform: String,
+    /// Its layers, unpacked, in bytes.
+    pub size_bytes: u64,
+    /// When it was made, in milliseconds of the Unix clock; nothing if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_ms: Option<u64>,
+    /// How many layers it has.
+    pub layers: u32,
+    /// The stands that use it.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub used_by: Vec<StandName>,
+    /// Its configuration (OCI image specification), when one image is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub config: Option<serde_json::Value>,
+}
+
+/// The images of the store, or those that a request made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageList {
+    /// The images.
+    pub items: Vec<ImageView>,
+}
+
+/// Asks for an image from its registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PullRequest {
+    /// The image.
+    #[schema(value_type = String)]
+    pub image: ImageName,
+    /// `linux/amd64`; the host's own where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+}
+
+/// Asks for a base image from a distribution's packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MakeRequest {
+    /// Distribution and suite, `debian:bookworm`; also the image's name where there is none.
+    pub base: String,
+    /// The image's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub name: Option<ImageName>,
+    /// Packages over the smallest system.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
+    /// Where the packages are; the host's own sources where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<String>,
+}
+
+/// Asks for one more name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TagRequest {
+    /// The image, by a name that it has.
+    #[schema(value_type = String)]
+    pub image: ImageName,
+    /// The new name.
+    #[schema(value_type = String)]
+    pub name: ImageName,
+}
+
+/// What loading an archive gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Loaded {
+    /// The names of the images.
+    #[schema(value_type = Vec<String>)]
+    pub images: Vec<ImageName>,
+}
+
+/// What removing a name did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageRemoved {
+    /// The name that is gone.
+    #[schema(value_type = String)]
+    pub name: ImageName,
+    /// Whether the image had other names and stays.
+    pub still_named: bool,
+}
+
+/// What was thrown away, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pruned {
+    /// What, in words: `image nginx:latest`, `layer sha256:...`.
+    pub removed: Vec<String>,
+    /// How much it takes, in bytes.
+    pub freed_bytes: u64,
+}

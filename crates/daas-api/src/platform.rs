@@ -1,0 +1,209 @@
+//! What a platform must be able to do for the doors: one trait per noun, all object-safe.
+//!
+//! Every method may be dropped before it answers; what it has recorded by then will happen.
+
+use crate::caller::Caller;
+use crate::event::{EventQuery, EventView};
+use crate::exec::{ExecRequest, WindowSize};
+use crate::failure::Failure;
+use crate::grant::GrantList;
+use crate::image::{ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, TagRequest};
+use crate::log::{LogChunk, LogQuery};
+use crate::operation::{Accepted, Operation, OperationId};
+use crate::plan::PlanView;
+use crate::project::{Checked, ProjectSource};
+use crate::stand::{
+    ActRequest, Action, DownQuery, ScaleRequest, StandSummary, StandView, UpRequest,
+};
+use crate::stats::StandStats;
+use crate::system::{DoctorReport, PruneRequest, SystemInfo, SystemPruned};
+use bytes::Bytes;
+use daas_model::{ImageName, NodeName, ProjectName, Protocol, StandName};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+/// The answer of a platform.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, Failure>>;
+/// Values that come one after the other; the first failure is the last item.
+pub type Flow<T> = BoxStream<'static, Result<T, Failure>>;
+/// The bytes of an archive.
+pub type ByteFlow = Flow<Bytes>;
+/// Something to read from.
+pub type BoxRead = Pin<Box<dyn AsyncRead + Send>>;
+/// Something to write to; a shutdown of it is the end of file.
+pub type BoxWrite = Pin<Box<dyn AsyncWrite + Send>>;
+/// Something to read from and write to.
+pub type BoxDuplex = Pin<Box<dyn Duplex>>;
+
+/// Both directions of one connection.
+pub trait Duplex: AsyncRead + AsyncWrite + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
+
+/// A program that runs inside a node. Dropping it ends the program.
+pub struct ExecSession {
+    /// Its standard input or terminal, if it was asked for; a shutdown is the end of file.
+    pub stdin: Option<BoxWrite>,
+    /// Its standard output or terminal.
+    pub stdout: BoxRead,
+    /// Its standard error; nothing with a terminal.
+    pub stderr: Option<BoxRead>,
+    /// Takes new sizes of the terminal.
+    pub resize: mpsc::Sender<WindowSize>,
+    /// Its exit code; 128 + signal when a signal ended it. Ready only after all output is in the pipes.
+    pub exit: BoxFuture<'static, Result<i32, Failure>>,
+}
+
+/// What is compared before a change: the stand's revision, from `If-Match`.
+///
+/// A stand at another revision is a failure with the code `stand-changed` and status 412.
+pub type IfRevision = Option<u64>;
+
+/// Stands.
+pub trait Stands: Send + Sync {
+    /// Makes or changes stands: records what is wanted and returns the operations that will do it.
+    ///
+    /// Faults of the project are one failure with diagnostics ([`Failure::of_project`]).
+    fn up<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request: UpRequest,
+        at: IfRevision,
+    ) -> Answer<'a, Accepted>;
+    /// Tells what [`Stands::up`] would do and changes nothing; faults of the project are in the answer.
+    fn plan(&self, request: UpRequest) -> Answer<'_, Vec<PlanView>>;
+    /// Returns all stands, in any order.
+    fn list(&self) -> Answer<'_, Vec<StandSummary>>;
+    /// Returns one stand.
+    fn show<'a>(&'a self, stand: &'a StandName) -> Answer<'a, StandView>;
+    /// Throws a stand away.
+    fn down<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        how: DownQuery,
+        at: IfRevision,
+    ) -> Answer<'a, Accepted>;
+    /// Starts, stops, restarts, pauses or resumes.
+    fn act<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        action: Action,
+        request: ActRequest,
+        at: IfRevision,
+    ) -> Answer<'a, Accepted>;
+    /// Changes numbers of replicas.
+    fn scale<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        request: ScaleRequest,
+        at: IfRevision,
+    ) -> Answer<'a, Accepted>;
+    /// Reads logs, in the order of time as far as it is known; ends unless it follows.
+    fn logs<'a>(&'a self, stand: &'a StandName, query: LogQuery) -> Answer<'a, Flow<LogChunk>>;
+    /// Measures; once, or again about every second.
+    fn stats<'a>(&'a self, stand: &'a StandName, follow: bool) -> Answer<'a, Flow<StandStats>>;
+    /// Reads events of one stand or of all, old ones first; ends unless it follows.
+    fn events<'a>(
+        &'a self,
+        stand: Option<&'a StandName>,
+        query: EventQuery,
+    ) -> Answer<'a, Flow<EventView>>;
+    /// Runs a program inside a node.
+    fn exec<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        node: &'a NodeName,
+        request: ExecRequest,
+    ) -> Answer<'a, ExecSession>;
+    /// Reads a file or folder of a node as a tar archive, whose entries begin with the last part of `path`.
+    fn copy_out<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        node: &'a NodeName,
+        path: &'a str,
+    ) -> Answer<'a, ByteFlow>;
+    /// Unpacks a tar archive into the folder `path` of a node.
+    fn copy_in<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        node: &'a NodeName,
+        path: &'a str,
+        archive: ByteFlow,
+    ) -> Answer<'a, ()>;
+    /// Connects to a port of a node. For UDP every datagram travels behind its length, two bytes, big-endian.
+    fn forward<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        node: &'a NodeName,
+        port: u16,
+        protocol: Protocol,
+    ) -> Answer<'a, BoxDuplex>;
+    /// Returns an operation.
+    fn operation<'a>(&'a self, id: &'a OperationId) -> Answer<'a, Operation>;
+    /// Follows an operation: its state now, then at each change; ends behind the state that is over.
+    fn follow_operation<'a>(&'a self, id: &'a OperationId) -> Answer<'a, Flow<Operation>>;
+}
+
+/// Projects and what they may ask of the host.
+pub trait Projects: Send + Sync {
+    /// Reads a project and tells its faults. Grants of the project count.
+    fn check(&self, project: ProjectSource) -> Answer<'_, Checked>;
+    /// Returns the grants of a project; none is an empty list.
+    fn grants<'a>(&'a self, project: &'a ProjectName) -> Answer<'a, GrantList>;
+    /// Replaces the grants of a project.
+    fn set_grants<'a>(&'a self, caller: &'a Caller, grants: GrantList) -> Answer<'a, GrantList>;
+}
+
+/// Images of the store.
+pub trait Images: Send + Sync {
+    /// Returns all images, in any order, without their configurations.
+    fn list(&self) -> Answer<'_, Vec<ImageView>>;
+    /// Returns one image with its configuration.
+    fn show<'a>(&'a self, name: &'a ImageName) -> Answer<'a, ImageView>;
+    /// Takes a name away; the image goes with its last one, if no stand uses it.
+    fn remove<'a>(&'a self, caller: &'a Caller, name: &'a ImageName) -> Answer<'a, ImageRemoved>;
+    /// Starts fetching an image.
+    fn pull<'a>(&'a self, caller: &'a Caller, request: PullRequest) -> Answer<'a, Accepted>;
+    /// Starts making a base image.
+    fn make<'a>(&'a self, caller: &'a Caller, request: MakeRequest) -> Answer<'a, Accepted>;
+    /// Reads an OCI layout or `docker save` archive.
+    fn load<'a>(&'a self, caller: &'a Caller, archive: ByteFlow) -> Answer<'a, Loaded>;
+    /// Writes an image as an archive that is both an OCI layout and readable by `docker load`.
+    fn save<'a>(&'a self, name: &'a ImageName) -> Answer<'a, ByteFlow>;
+    /// Throws away what nothing needs.
+    fn prune<'a>(&'a self, caller: &'a Caller, request: PruneRequest) -> Answer<'a, Pruned>;
+    /// Gives an image one more name.
+    fn tag<'a>(&'a self, caller: &'a Caller, request: TagRequest) -> Answer<'a, ImageView>;
+}
+
+/// The daemon and its host.
+pub trait System: Send + Sync {
+    /// Tells what runs where.
+    fn info(&self) -> Answer<'_, SystemInfo>;
+    /// Looks at the host.
+    fn doctor(&self) -> Answer<'_, DoctorReport>;
+    /// Throws away what nothing needs.
+    fn prune<'a>(&'a self, caller: &'a Caller, request: PruneRequest) -> Answer<'a, SystemPruned>;
+}
+
+/// Everything that the doors serve.
+pub trait Platform: Send + Sync + 'static {
+    /// Stands.
+    fn stands(&self) -> &dyn Stands;
+    /// Projects.
+    fn projects(&self) -> &dyn Projects;
+    /// Images.
+    fn images(&self) -> &dyn Images;
+    /// The daemon and its host.
+    fn system(&self) -> &dyn System;
+}
