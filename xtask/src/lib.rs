@@ -7,6 +7,7 @@
     reason = "a chore talks to the person at the terminal"
 )]
 
+pub mod census;
 mod deps;
 mod floors;
 mod licence;
