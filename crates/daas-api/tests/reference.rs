@@ -15,7 +15,7 @@ fn reference(name: &str) -> PathBuf {
 fn compare(name: &str, wanted: &str) {
     let path = reference(name);
     if std::env::var_os("DAAS_BLESS").is_some() {
-        std::fs::write(&path, wanted).unwrap();
+        std::fs::write(&path, wanted).expect("the reference folder can be written");
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
@@ -26,7 +26,7 @@ fn compare(name: &str, wanted: &str) {
 }
 
 fn openapi_text() -> String {
-    let mut text = serde_json::to_string_pretty(&daas_api::openapi()).unwrap();
+    let mut text = serde_json::to_string_pretty(&daas_api::openapi()).expect("it is plain data");
     text.push('\n');
     text
 }
