@@ -1,1 +1,31 @@
-//! Opened with its first feature.
+//! OCI images: a content-addressed store, layers as overlay directories, and the ways in and out of it.
+//!
+//! Not here: mounting the layers (`daas-engine`), running what is in them (`daas-keeper`), serving a registry (`daas-registry`).
+
+mod apply;
+mod budget;
+mod compression;
+mod config;
+mod confined;
+mod digest;
+mod error;
+mod image;
+mod layer_error;
+mod load;
+mod manifest;
+mod merged;
+mod progress;
+mod store;
+pub mod tar;
+
+pub use apply::{Applied, unpack};
+pub use budget::Budget;
+pub use compression::{Compression, Plain};
+pub use config::{History, ImageConfig, ImageHealth};
+pub use digest::{Digest, DigestError};
+pub use error::ImageError;
+pub use image::{Image, Layer};
+pub use layer_error::LayerError;
+pub use manifest::Platform;
+pub use progress::{Event, Phase, Progress, Silent};
+pub use store::{GcPlan, InUse, NameInfo, Store};

@@ -1,0 +1,212 @@
+//! The applier against GNU tar: the same archive must become the same tree.
+
+use crate::tree::{run, tree};
+use daas_image::{Budget, unpack};
+use std::fs;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::Path;
+
+/// Unpacks `archive` by both and compares.
+fn same_by_both(archive: &Path, dir: &Path) {
+    let (ours, theirs) = (dir.join("ours"), dir.join("theirs"));
+    for d in [&ours, &theirs] {
+        let _ = fs::remove_dir_all(d);
+        fs::create_dir(d).unwrap();
+    }
+    run(
+        "tar",
+        &[
+            "--xattrs",
+            "--xattrs-include=*",
+            "--numeric-owner",
+            "-C",
+            theirs.to_str().unwrap(),
+            "-xpf",
+            archive.to_str().unwrap(),
+        ],
+    );
+    unpack(fs::File::open(archive).unwrap(), &ours, &Budget::default()).unwrap();
+    let (mut ours, mut theirs) = (tree(&ours), tree(&theirs));
+    // Without an entry for the root each leaves its own folder's time.
+    ours.remove("");
+    theirs.remove("");
+    assert!(!theirs.is_empty());
+    pretty_assert(&ours, &theirs);
+}
+
+fn pretty_assert(
+    ours: &std::collections::BTreeMap<String, String>,
+    theirs: &std::collections::BTreeMap<String, String>,
+) {
+    let differing: Vec<_> = theirs
+        .keys()
+        .chain(ours.keys())
+        .filter(|k| ours.get(*k) != theirs.get(*k))
+        .map(|k| (k, ours.get(k), theirs.get(k)))
+        .collect();
+    assert!(
+        differing.is_empty(),
+        "name, ours, GNU tar's: {differing:#?}"
+    );
+}
+
+/// A tree with one of everything.
+fn zoo(root: &Path) {
+    let at = |name: &str| root.join(name);
+    fs::create_dir_all(at("dir/deep/er")).unwrap();
+    fs::write(at("dir/file"), "content").unwrap();
+    fs::write(at("empty"), "").unwrap();
+    fs::write(at("blocks"), vec![7; 1024]).unwrap();
+    fs::hard_link(at("dir/file"), at("hard")).unwrap();
+    symlink("/etc/passwd", at("absolute")).unwrap();
+    symlink("nowhere", at("dangling")).unwrap();
+    fs::hard_link(at("dangling"), at("dir/dangling-too")).unwrap();
+    let long = format!("long/{}/{}", "x".repeat(120), "y".repeat(180));
+    fs::create_dir_all(at(&long)).unwrap();
+    fs::write(at(&long).join("z".repeat(200)), "far").unwrap();
+    symlink("t".repeat(300), at("to-long")).unwrap();
+    fs::hard_link(at(&long).join("z".repeat(200)), at("hard-to-long")).unwrap();
+    fs::write(at("name\nwith = odd\tbytes ü"), "odd").unwrap();
+    for (name, kind, number) in [
+        ("null", "c", "1 3"),
+        ("disk", "b", "8 1"),
+        ("pipe", "p", ""),
+    ] {
+        let path = at(name);
+        let args: Vec<&str> = [path.to_str().unwrap(), kind]
+            .into_iter()
+            .chain(number.split_whitespace())
+            .collect();
+        run("mknod", &args);
+    }
+    fs::write(at("suid"), "#!").unwrap();
+    fs::write(at("owned"), "a").unwrap();
+    run("chown", &["1234:5678", at("owned").to_str().unwrap()]);
+    run("chown", &["33:33", at("suid").to_str().unwrap()]);
+    run("chmod", &["4755", at("suid").to_str().unwrap()]);
+    run("chmod", &["1777", at("dir").to_str().unwrap()]);
+    run("chmod", &["2710", at("dir/deep").to_str().unwrap()]);
+    run("chmod", &["000", at("blocks").to_str().unwrap()]);
+    let set = |name: &str, key: &str, value: &[u8]| {
+        rustix::fs::setxattr(at(name), key, value, rustix::fs::XattrFlags::empty()).unwrap()
+    };
+    set(
+        "dir/file",
+        "user.word",
+        b"some=thing
+",
+    );
+    set("dir", "user.on-dir", b"x");
+    // cap_net_bind_service=ep, as setcap writes it (linux/capability.h, VFS_CAP_REVISION_2).
+    set(
+        "owned",
+        "security.capability",
+        &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    );
+    let sparse = fs::File::create(at("sparse")).unwrap();
+    sparse.set_len(9 << 20).unwrap();
+    sparse.write_all_at(b"begin", 0).unwrap();
+    sparse.write_all_at(&[9; 8192], 1 << 20).unwrap();
+    sparse.write_all_at(b"late", (8 << 20) + 123).unwrap();
+    let holes = fs::File::create(at("many-holes")).unwrap();
+    holes.set_len(4 << 20).unwrap();
+    for n in 0..60 {
+        holes
+            .write_all_at(&[n; 100], u64::from(n) * 65536 + 4096)
+            .unwrap();
+    }
+    fs::File::create(at("all-hole"))
+        .unwrap()
+        .set_len(1 << 20)
+        .unwrap();
+    run(
+        "touch",
+        &[
+            "-d",
+            "1969-12-31T20:00:00.5Z",
+            at("empty").to_str().unwrap(),
+        ],
+    );
+    run(
+        "touch",
+        &[
+            "-d",
+            "2042-01-02T03:04:05.678901234Z",
+            at("dir/file").to_str().unwrap(),
+        ],
+    );
+    run(
+        "touch",
+        &[
+            "-h",
+            "-d",
+            "2001-01-01T00:00:00Z",
+            at("absolute").to_str().unwrap(),
+        ],
+    );
+    run(
+        "touch",
+        &[
+            "-d",
+            "2003-03-03T00:00:00Z",
+            at("dir/deep").to_str().unwrap(),
+        ],
+    );
+    run(
+        "touch",
+        &["-d", "2004-04-04T00:00:00Z", at("dir").to_str().unwrap()],
+    );
+}
+
+#[test]
+fn root_every_format_of_gnu_tar_becomes_the_tree_that_gnu_tar_makes() {
+    let dir = tempfile::tempdir().unwrap();
+    let zoo_dir = dir.path().join("zoo");
+    fs::create_dir(&zoo_dir).unwrap();
+    zoo(&zoo_dir);
+    let archive = dir.path().join("a.tar");
+    let formats: [&[&str]; 8] = [
+        &["--format=pax", "--xattrs", "--xattrs-include=*"],
+        &[
+            "--format=pax",
+            "--xattrs",
+            "--xattrs-include=*",
+            "-S",
+            "--sparse-version=0.0",
+        ],
+        &[
+            "--format=pax",
+            "--xattrs",
+            "--xattrs-include=*",
+            "-S",
+            "--sparse-version=0.1",
+        ],
+        &[
+            "--format=pax",
+            "--xattrs",
+            "--xattrs-include=*",
+            "-S",
+            "--sparse-version=1.0",
+        ],
+        &["--format=gnu"],
+        &["--format=gnu", "-S"],
+        &["--format=pax", "-z"],
+        &["--format=pax", "--zstd"],
+    ];
+    for format in formats {
+        let args: Vec<&str> = format
+            .iter()
+            .copied()
+            .chain([
+                "--numeric-owner",
+                "-C",
+                zoo_dir.to_str().unwrap(),
+                "-cf",
+                archive.to_str().unwrap(),
+                ".",
+            ])
+            .collect();
+        run("tar", &args);
+        same_by_both(&archive, dir.path());
+    }
+}

@@ -1,0 +1,5 @@
+//! Images against real tools: GNU tar, skopeo, Debian's registry, mmdebstrap.
+
+mod layers;
+mod load;
+mod tree;
