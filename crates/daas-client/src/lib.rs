@@ -1,1 +1,17 @@
-//! Opened with its first feature.
+//! Speaks to a daemon: typed calls, values that come one after the other, and connections into nodes.
+//!
+//! Each call is a connection of its own, driven by whoever waits for the answer: nothing is spawned, and what is
+//! dropped is closed. Every failure is a [`daas_api::Failure`], whether the daemon said it or the way to it.
+//!
+//! Not here: what the types mean (`daas-api`), how they are shown (`daas-cli`).
+
+mod address;
+mod calls;
+mod client;
+mod connect_error;
+mod exchange;
+mod sse;
+
+pub use address::{Address, DEFAULT_SOCKET};
+pub use client::Client;
+pub use connect_error::ConnectError;
