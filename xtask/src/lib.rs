@@ -7,6 +7,7 @@
     reason = "a chore talks to the person at the terminal"
 )]
 
+mod bench;
 pub mod census;
 mod deps;
 mod floors;
@@ -25,6 +26,8 @@ chores:
   floors    check that each crate depends only on smaller floors
   rules     check what code may do only in its own place
   deps      check versions, sources and licences of what others wrote
+  bench stand [rounds]
+            measure stands against others and against the kernel's limit
   vm -- <program> <arguments>
             run a command on a pure cgroup v2 kernel, in a machine of its own";
 
@@ -46,6 +49,7 @@ fn chore() -> Result<ExitCode> {
         Some("floors") => floors::check()?,
         Some("rules") => rules::check()?,
         Some("deps") => deps::check()?,
+        Some("bench") => bench::run(&words.collect::<Vec<_>>())?,
         Some("vm") => return in_machine(words.skip_while(|word| word == "--").collect()),
         Some(other) => bail!("unknown chore `{other}`\n{USAGE}"),
         None => bail!("{USAGE}"),
