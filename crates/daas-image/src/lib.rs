@@ -17,6 +17,7 @@ mod merged;
 mod progress;
 mod store;
 pub mod tar;
+mod users;
 
 pub use apply::{Applied, unpack};
 pub use budget::Budget;
@@ -28,4 +29,5 @@ pub use image::{Image, Layer};
 pub use layer_error::LayerError;
 pub use manifest::Platform;
 pub use progress::{Event, Phase, Progress, Silent};
-pub use store::{GcPlan, InUse, NameInfo, Store};
+pub use store::{GcPlan, InUse, Listed, NameInfo, Store};
+pub use users::UserIds;

@@ -22,7 +22,7 @@ mod names;
 
 pub use gc::{GcPlan, InUse};
 pub(crate) use lease::{ALL, Lease};
-pub use names::NameInfo;
+pub use names::{Listed, NameInfo};
 
 use crate::{Budget, ImageError};
 use rustix::fs::{FlockOperation, Mode, OFlags};

@@ -1,5 +1,5 @@
 use super::{Store, Temp};
-use crate::{Digest, ImageError};
+use crate::{Digest, Image, ImageError};
 use daas_model::ImageName;
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
@@ -25,7 +25,66 @@ pub struct NameInfo {
     pub since: u64,
 }
 
+/// A name in the list of images.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The name and what it means.
+    pub info: NameInfo,
+    /// The image; nothing if a part of it is missing.
+    pub image: Option<Image>,
+}
+
 impl Store {
+    /// Lists all names with their images, sorted by name.
+    ///
+    /// # Errors
+    /// As [`Store::names`]. An image that is damaged is no error here.
+    pub fn list(&self) -> Result<Vec<Listed>, ImageError> {
+        Ok(self
+            .names()?
+            .into_iter()
+            .map(|info| Listed {
+                image: self.image_of(&info.manifest).ok(),
+                info,
+            })
+            .collect())
+    }
+
+    /// Gives the image that `from` means a further name, or moves the name `to` to it.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`] if `from` means nothing; [`ImageError::BadDocument`] if `to` has a digest, which only a registry can give.
+    pub fn tag(&self, from: &ImageName, to: &ImageName) -> Result<(), ImageError> {
+        let mut lease = self.lease();
+        lease.add(super::ALL);
+        let info = self
+            .name_info(from)?
+            .ok_or_else(|| ImageError::NotFound { name: from.clone() })?;
+        if to.digest().is_some() {
+            return Err(ImageError::BadDocument {
+                what: format!("the name `{to}`"),
+                why: "a digest is not given but follows from the content".into(),
+            });
+        }
+        self.put_name(&NameInfo {
+            name: to.clone(),
+            since: crate::load::now(),
+            ..info
+        })
+    }
+
+    /// Takes a name away. What nothing else needs then goes at the next [`Store::gc`]; running stands keep what they use.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`], [`ImageError::Io`].
+    pub fn remove(&self, name: &ImageName) -> Result<(), ImageError> {
+        if self.drop_name(name)? {
+            Ok(())
+        } else {
+            Err(ImageError::NotFound { name: name.clone() })
+        }
+    }
+
     fn name_path(&self, name: &ImageName) -> PathBuf {
         self.dir().join("names").join(format!(
             "{}.json",
