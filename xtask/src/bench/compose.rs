@@ -43,6 +43,8 @@ impl Compose {
                 "--host",
                 &host,
             ])
+            .arg("--cgroup-parent")
+            .arg(cgroup())
             .arg("--data-root")
             .arg(place.join("data"))
             .arg("--exec-root")
@@ -127,6 +129,24 @@ impl Contender for Compose {
     }
 }
 
+/// The name of the cgroup that all containers are below.
+fn cgroup() -> String {
+    format!("daas-bench-{}", std::process::id())
+}
+
+/// Docker leaves the folders of its parent cgroup behind, empty.
+fn remove_cgroups() {
+    let top = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(top)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([top.to_owned()]) {
+        let _ = fs::remove_dir(hierarchy.join(cgroup()));
+    }
+}
+
 impl Drop for Compose {
     fn drop(&mut self) {
         let _ = self.compose(&["down", "--timeout", "0"]);
@@ -140,5 +160,6 @@ impl Drop for Compose {
         }
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
+        remove_cgroups();
     }
 }

@@ -13,6 +13,7 @@ mod runc;
 use crate::workspace;
 use anyhow::{Context, Result, bail};
 use figures::{Figures, Sample};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -86,9 +87,10 @@ fn stand(words: &[String]) -> Result<()> {
                 samples.push(Sample { up, down });
             }
         }
-        eprint!("\rround {round} of {rounds}");
+        if std::io::stderr().is_terminal() {
+            eprint!("\rround {round} of {rounds} ");
+        }
     }
-    eprintln!();
     let figures = contenders
         .iter()
         .zip(&samples)
