@@ -18,24 +18,28 @@ pub struct TestProgram {
     pub folder: PathBuf,
 }
 
-/// Builds the tests of the whole workspace, and lists the programs.
+/// Builds the tests of one crate, and lists the programs.
 ///
-/// The whole workspace, so that features are unified as in `./test` and nothing is built twice.
+/// Under `./test`, which sets `DAAS_WHOLE_WORKSPACE`, cargo is asked for the whole workspace: then features are unified
+/// as in the build that is there already, and nothing is built twice.
 ///
 /// # Errors
 /// When the tests do not compile.
-pub fn test_programs() -> Result<Vec<TestProgram>> {
-    let output = workspace::cargo()
-        .args([
-            "test",
-            "--workspace",
-            "--locked",
-            "--no-run",
-            "--quiet",
-            "--message-format=json",
-        ])
-        .output()
-        .context("cannot run cargo test --no-run")?;
+pub fn test_programs(of_crate: &str) -> Result<Vec<TestProgram>> {
+    let mut command = workspace::cargo();
+    command.args([
+        "test",
+        "--locked",
+        "--no-run",
+        "--quiet",
+        "--message-format=json",
+    ]);
+    if std::env::var_os("DAAS_WHOLE_WORKSPACE").is_some() {
+        command.arg("--workspace");
+    } else {
+        command.args(["--package", of_crate]);
+    }
+    let output = command.output().context("cannot run cargo test --no-run")?;
     if !output.status.success() {
         bail!(
             "the tests do not compile: {}",
@@ -73,5 +77,6 @@ pub fn test_programs() -> Result<Vec<TestProgram>> {
             folder: folder.to_owned(),
         });
     }
+    programs.retain(|program| program.of_crate == of_crate);
     Ok(programs)
 }

@@ -1,0 +1,58 @@
+//! The tests that need root, once more on a machine whose only cgroup hierarchy is version 2.
+
+use xtask::programs::{TestProgram, test_programs};
+use xtask::vm::{Job, Kernel};
+
+/// Runs the `root_` tests of one crate in a machine, and returns how many there were.
+///
+/// # Panics
+/// When one of them fails there.
+fn pass_in_machine(of_crate: &str) -> usize {
+    let kernel = Kernel::of_debian().expect("Debian has a cloud kernel");
+    let programs = test_programs(of_crate).expect("the tests compile");
+    let mut passed = 0;
+    for program in programs.iter().filter(|program| has_root_tests(program)) {
+        let path = program.path.display().to_string();
+        // Two at a time, as the machine has two processors; by name, so that this test does not meet itself.
+        let mut job = Job::new([
+            path.as_str(),
+            "root_",
+            "--test-threads=2",
+            "--skip",
+            "root_v2",
+        ]);
+        job.folder.clone_from(&program.folder);
+        let mut said = Vec::new();
+        let ended = job.run(&kernel, &mut said).expect("the machine comes up");
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(ended.code, 0, "{}\n{said}", program.name);
+        passed += count_of_passed(&said);
+    }
+    passed
+}
+
+fn has_root_tests(program: &TestProgram) -> bool {
+    let output = std::process::Command::new(&program.path)
+        .args(["root_", "--list"])
+        .current_dir(&program.folder)
+        .output()
+        .expect("a test program runs");
+    String::from_utf8_lossy(&output.stdout).contains(": test")
+}
+
+fn count_of_passed(said: &str) -> usize {
+    said.lines()
+        .filter_map(|line| {
+            line.strip_prefix("test result: ok. ")?
+                .split(' ')
+                .next()?
+                .parse::<usize>()
+                .ok()
+        })
+        .sum()
+}
+
+#[test]
+fn root_v2_a_pure_cgroup_v2_kernel_passes_the_tests_of_sys() {
+    assert!(pass_in_machine("daas-sys") >= 4);
+}

@@ -1,0 +1,3 @@
+//! Tests of the whole house, on real kernels.
+
+mod cgroup_v2;
