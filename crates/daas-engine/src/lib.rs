@@ -5,4 +5,17 @@
 //! Not here: what to do next (`daas-plan`), when (`daas-control`), the process that holds a stand (`daas-keeper`), images (`daas-image`).
 
 pub mod dial;
+pub mod egress;
+mod engine;
+mod error;
+mod fake;
+mod launch;
+mod layout;
+mod link;
 pub mod publish;
+
+pub use daas_keeper::protocol::EventKind;
+pub use engine::{Engine, Happening, HappeningKind, Order, Progress, Teller};
+pub use error::EngineError;
+pub use fake::FakeEngine;
+pub use launch::{Ids, ImageFacts, signal_number};

@@ -7,7 +7,7 @@
 //! (`egress`).
 
 mod addresses;
-mod copy;
+pub(crate) mod copy;
 mod error;
 mod publisher;
 mod route;

@@ -1,0 +1,79 @@
+use daas_model::{NodeName, NodeSpec, ServiceName, StandSpec};
+use daas_plan::Addresses;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// Where the keeper's resolver answers inside every node; Docker's address, which configurations in the wild name literally.
+pub(crate) const RESOLVER: &str = "127.0.0.11";
+
+/// Returns `/etc/hosts` of a node: loopback, itself, `links` and `extra_hosts`.
+pub(crate) fn hosts(
+    spec: &StandSpec,
+    name: &NodeName,
+    node: &NodeSpec,
+    addresses: &Addresses,
+) -> String {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+    );
+    let own = addresses
+        .nodes
+        .get(name)
+        .into_iter()
+        .flat_map(|n| n.values())
+        .flatten();
+    let host = node.host_name(name);
+    for address in own {
+        match &node.domainname {
+            Some(domain) => line(&mut text, *address, &format!("{host}.{domain} {host}")),
+            None => line(&mut text, *address, host),
+        }
+    }
+    for (alias, service) in &node.links {
+        for address in addresses_of(spec, service, addresses) {
+            line(&mut text, address, alias);
+        }
+    }
+    for (alias, list) in &node.extra_hosts {
+        for address in list {
+            line(&mut text, *address, alias);
+        }
+    }
+    text
+}
+
+fn line(text: &mut String, address: IpAddr, names: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{address}\t{names}");
+}
+
+fn addresses_of(spec: &StandSpec, service: &ServiceName, addresses: &Addresses) -> Vec<IpAddr> {
+    spec.nodes
+        .iter()
+        .filter(|(_, node)| node.service == *service)
+        .filter_map(|(name, _)| addresses.nodes.get(name))
+        .flat_map(|n| n.values().flatten().copied())
+        .collect()
+}
+
+/// Returns `/etc/resolv.conf` of a node: the stand's resolver unless the file names others.
+pub(crate) fn resolv_conf(node: &NodeSpec) -> String {
+    let mut text = String::new();
+    if node.dns.is_empty() {
+        text.push_str("nameserver 127.0.0.11\n");
+        debug_assert!(text.contains(RESOLVER), "one address in both places");
+    }
+    for server in &node.dns {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    if !node.dns_search.is_empty() {
+        let _ = writeln!(text, "search {}", node.dns_search.join(" "));
+    }
+    if node.dns_opt.is_empty() {
+        // A name of the stand is asked as it is, whatever search list an image brings.
+        text.push_str("options ndots:0\n");
+    } else {
+        let _ = writeln!(text, "options {}", node.dns_opt.join(" "));
+    }
+    text
+}

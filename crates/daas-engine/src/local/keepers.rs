@@ -1,0 +1,241 @@
+//! Keepers: spares, those that outlived a daemon, and what dead ones leave.
+
+use super::{LocalEngine, Place, Spare, lock};
+use crate::engine::Order;
+use crate::error::EngineError;
+use crate::layout::{Owner, make_dir, read_owner, read_seed, write_owner, write_seed};
+use crate::link::Link;
+use daas_keeper::launch::{DiskSeed, IDS_PER_STAND, KeeperSeed};
+use daas_keeper::protocol::{Request, VERSION};
+use daas_model::{ByteSize, StandId};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a keeper may take until its socket answers; it takes milliseconds.
+const BIRTH: Duration = Duration::from_secs(20);
+
+impl LocalEngine {
+    /// Finds every folder of a keeper: connects to the living, sweeps the dead, and ends spares of the last daemon.
+    pub(super) async fn take_over(&self) -> Result<(), EngineError> {
+        for dir in self.inner.layout.folders()? {
+            let (owner, seed) = (read_owner(&dir), read_seed(&dir));
+            let (Some(owner), Some(seed)) = (owner, seed.clone()) else {
+                self.end_spare(&dir, seed).await;
+                continue;
+            };
+            lock(&self.inner.ranges).mark(seed.uid_base);
+            let link = match self.connect_keeper(&dir, &owner.id).await {
+                Ok(link) => Some(link),
+                Err(error) => {
+                    tracing::info!(stand = %owner.name, cause = %daas_model::render_chain(&error), "the keeper did not outlive the last daemon");
+                    self.sweep(&dir, &seed, true).await?;
+                    None
+                }
+            };
+            lock(&self.inner.stands).insert(owner.id, Place { dir, seed, link });
+        }
+        Ok(())
+    }
+
+    /// Ends a keeper that holds no stand and removes its folder.
+    async fn end_spare(&self, dir: &Path, seed: Option<KeeperSeed>) {
+        let nobody = StandId::parse("nobody").expect("a literal that matches the grammar");
+        if let Ok(link) = self.connect_keeper(dir, &nobody).await {
+            // It ends either way: the sweep kills what does not listen.
+            let _ = link.ask(Request::Destroy { keep_logs: false, keep_disk: false }).await;
+        }
+        if let Some(seed) = seed
+            && let Err(error) = self.sweep(dir, &seed, false).await
+        {
+            tracing::warn!(folder = %dir.display(), cause = %daas_model::render_chain(&error), "cannot sweep a spare keeper");
+        }
+        let _ = tokio::fs::remove_dir_all(dir).await;
+    }
+
+    /// Removes everything that a dead keeper left; its disk stays when it is needed again.
+    pub(super) async fn sweep(&self, dir: &Path, seed: &KeeperSeed, keep_disk: bool) -> Result<(), EngineError> {
+        let (dir, seed) = (dir.to_owned(), seed.clone());
+        let path = dir.clone();
+        self.inner
+            .tasks
+            .run_blocking("sweep", move || daas_keeper::sweep(&dir, &seed.keeper_id, &seed.cgroup_root, keep_disk))
+            .await
+            .map_err(|_| EngineError::Keeper { source: std::io::Error::other("the sweep was ended") })?
+            .map_err(EngineError::io("sweep", path))
+    }
+
+    /// Makes spares in the background until there are as many as configured.
+    pub(super) fn refill(&self) {
+        let engine = self.clone();
+        self.inner.tasks.run("spare keepers", |shutdown| async move {
+            loop {
+                let missing = {
+                    let spares = engine.inner.spares.lock().await;
+                    spares.len() < engine.inner.config.spares
+                };
+                if !missing || shutdown.is_asked() {
+                    return;
+                }
+                let disk = engine.inner.config.spare_disk;
+                match engine.make_keeper(disk, false).await {
+                    Ok(spare) => engine.inner.spares.lock().await.push(spare),
+                    Err(error) => {
+                        tracing::warn!(cause = %daas_model::render_chain(&error), "cannot make a spare keeper");
+                        return;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Makes a keeper in a folder of its own and waits until it listens.
+    async fn make_keeper(&self, size: ByteSize, durable: bool) -> Result<Spare, EngineError> {
+        let keeper_id = new_id();
+        let dir = self.inner.layout.stands().join(keeper_id.as_str());
+        let uid_base = lock(&self.inner.ranges).take()?;
+        let made = self.bear(&dir, keeper_id, uid_base, size, durable).await;
+        if made.is_err() {
+            let _ = tokio::fs::remove_dir_all(&dir).await;
+            lock(&self.inner.ranges).give_back(uid_base);
+        }
+        Ok(Spare { seed: made?, dir })
+    }
+
+    /// Makes a keeper in `dir`, over the disk that may be there, and waits until it listens.
+    async fn bear(&self, dir: &Path, keeper_id: StandId, uid_base: u32, size: ByteSize, durable: bool) -> Result<KeeperSeed, EngineError> {
+        make_dir(dir)?;
+        let templates = self.inner.layout.templates();
+        let template = self
+            .inner
+            .tasks
+            .run_blocking("disk template", move || daas_keeper::disk::ensure_template(&templates, size, durable))
+            .await
+            .map_err(|_| EngineError::Keeper { source: std::io::Error::other("the making of the disk template was ended") })?
+            .map_err(|source| EngineError::Keeper { source: std::io::Error::other(source) })?;
+        let seed = KeeperSeed {
+            protocol: VERSION,
+            keeper_id,
+            dir: dir.to_owned(),
+            uid_base,
+            uid_count: IDS_PER_STAND,
+            disk: DiskSeed { size, template, durable },
+            cgroup_root: self.inner.config.cgroup_root.clone(),
+        };
+        write_seed(dir, &seed)?;
+        let engine = self.clone();
+        let given = seed.clone();
+        self.inner
+            .tasks
+            .run_blocking("ask zygote", move || engine.inner.zygote.make(&given))
+            .await
+            .map_err(|_| EngineError::Keeper { source: std::io::Error::other("the making of a keeper was ended") })?
+            .map_err(|source| EngineError::Keeper { source: std::io::Error::other(source) })?;
+        self.await_birth(dir).await?;
+        Ok(seed)
+    }
+
+    /// Waits until a keeper's socket is there.
+    async fn await_birth(&self, dir: &Path) -> Result<(), EngineError> {
+        let socket = dir.join("keeper.sock");
+        let deadline = tokio::time::Instant::now() + BIRTH;
+        let mut pause = Duration::from_micros(200);
+        loop {
+            match tokio::net::UnixStream::connect(&socket).await {
+                Ok(_) => return Ok(()),
+                Err(source) if tokio::time::Instant::now() >= deadline => return Err(EngineError::Io { action: "reach keeper at", path: socket, source }),
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    /// Returns a link to a keeper for `order`: the one it has, one over its old disk, a spare, or a new one.
+    pub(super) async fn keeper_for(&self, order: &Order) -> Result<Arc<Link>, EngineError> {
+        if let Ok(link) = self.link(&order.id) {
+            return Ok(link);
+        }
+        let durable = !order.spec.kind.is_throw_away();
+        let size = order.spec.limits.disk;
+        let (dir, seed) = match self.place(&order.id) {
+            Some(place) => {
+                self.sweep(&place.dir, &place.seed, true).await?;
+                let seed = self.bear(&place.dir, new_id(), place.seed.uid_base, size, durable).await?;
+                (place.dir, seed)
+            }
+            None => {
+                let spare = if durable || size != self.inner.config.spare_disk { None } else { self.take_spare().await };
+                let spare = match spare {
+                    Some(spare) => spare,
+                    None => self.make_keeper(size, durable).await?,
+                };
+                write_owner(&spare.dir, &Owner { id: order.id.clone(), name: order.name.clone() })?;
+                (spare.dir, spare.seed)
+            }
+        };
+        lock(&self.inner.stands).insert(order.id.clone(), Place { dir: dir.clone(), seed: seed.clone(), link: None });
+        let link = self.connect_keeper(&dir, &order.id).await?;
+        lock(&self.inner.stands).insert(order.id.clone(), Place { dir, seed, link: Some(link.clone()) });
+        self.refill();
+        Ok(link)
+    }
+
+    /// Takes a spare whose keeper lives.
+    async fn take_spare(&self) -> Option<Spare> {
+        let mut spares = self.inner.spares.lock().await;
+        while let Some(spare) = spares.pop() {
+            if tokio::net::UnixStream::connect(spare.dir.join("keeper.sock")).await.is_ok() {
+                return Some(spare);
+            }
+            lock(&self.inner.ranges).give_back(spare.seed.uid_base);
+            self.end_spare(&spare.dir, Some(spare.seed)).await;
+        }
+        None
+    }
+
+    /// Destroys a stand with all that it wrote.
+    pub(super) async fn close(&self, stand: &StandId) -> Result<(), EngineError> {
+        let Some(place) = self.place(stand) else { return Ok(()) };
+        let answer = match &place.link {
+            Some(link) if !link.has_ended() => {
+                // The end of the link is wanted now and nobody's loss.
+                if let Some(place) = lock(&self.inner.stands).get_mut(stand) {
+                    place.link = None;
+                }
+                link.ask(Request::Destroy { keep_logs: false, keep_disk: false }).await.map(|_| ())
+            }
+            _ => Err(EngineError::Gone { stand: stand.clone() }),
+        };
+        if answer.is_err() {
+            self.sweep(&place.dir, &place.seed, false).await?;
+        }
+        remove_dir(&place.dir).await?;
+        lock(&self.inner.stands).remove(stand);
+        lock(&self.inner.ranges).give_back(place.seed.uid_base);
+        Ok(())
+    }
+
+    /// Ends all spares, for a shutdown.
+    pub async fn end_spares(&self) {
+        let spares = std::mem::take(&mut *self.inner.spares.lock().await);
+        for spare in spares {
+            self.end_spare(&spare.dir, Some(spare.seed)).await;
+        }
+    }
+}
+
+async fn remove_dir(dir: &Path) -> Result<(), EngineError> {
+    match tokio::fs::remove_dir_all(dir).await {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::Io { action: "remove", path: PathBuf::from(dir), source }),
+        _ => Ok(()),
+    }
+}
+
+/// Returns an id that was never used: the boot clock in nanoseconds and a counter hashed with random keys.
+pub(crate) fn new_id() -> StandId {
+    use std::hash::{BuildHasher, Hasher};
+    // Two independent sets of random keys from the kernel: 2^64 ids, and a folder of that name must not exist.
+    let mut hasher = std::hash::RandomState::new().build_hasher();
+    hasher.write_u128(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos());
+    StandId::parse(&format!("{:012x}", hasher.finish() & 0xffff_ffff_ffff)).expect("hexadecimal digits match the grammar")
+}

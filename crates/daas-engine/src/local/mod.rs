@@ -1,0 +1,199 @@
+//! The engine of this machine: a keeper for each stand.
+
+mod images;
+mod keepers;
+mod look;
+mod steps;
+
+pub use look::{ExecRequest, ExecSession, LogPlace, NodeUsage, StandUsage};
+
+use crate::dial::Dialer;
+use crate::engine::{Engine, Happening, HappeningKind, Order, Teller};
+use crate::error::EngineError;
+use crate::layout::{Layout, Ranges};
+use crate::link::{Heard, Link};
+use crate::publish::Publisher;
+use daas_keeper::launch::KeeperSeed;
+use daas_keeper::protocol::{Request, Response};
+use daas_keeper::zygote::ZygoteHandle;
+use daas_model::{ByteSize, ImageName, StandId, StandObserved, StandSpec};
+use daas_plan::Step;
+use daas_tasks::Supervisor;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::broadcast;
+
+/// How many happenings a slow listener may be behind before it misses some.
+const BEHIND: usize = 4096;
+
+/// What the engine of this machine needs to know.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The state directory, `/var/lib/daas`.
+    pub state: PathBuf,
+    /// The folder of the platform's cgroups below each hierarchy's mount point.
+    pub cgroup_root: String,
+    /// How many keepers are held ready for stands that nobody has asked for yet.
+    pub spares: usize,
+    /// The disk of a spare; a stand that wants another one waits some milliseconds longer.
+    pub spare_disk: ByteSize,
+    /// Name servers that stands with a way out may ask.
+    pub upstreams: Vec<SocketAddr>,
+}
+
+/// The engine of this machine. A clone is another handle of the same.
+#[derive(Debug, Clone)]
+pub struct LocalEngine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: EngineConfig,
+    layout: Layout,
+    zygote: ZygoteHandle,
+    images: Arc<daas_image::Store>,
+    tasks: Supervisor,
+    stands: Mutex<HashMap<StandId, Place>>,
+    spares: tokio::sync::Mutex<Vec<Spare>>,
+    ranges: Mutex<Ranges>,
+    happenings: broadcast::Sender<Happening>,
+    publisher: Publisher,
+    facts: images::FactsCache,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalEngine").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What there is of a stand on this machine.
+#[derive(Debug, Clone)]
+struct Place {
+    dir: PathBuf,
+    seed: KeeperSeed,
+    /// Its keeper; nothing when that died and only files are left.
+    link: Option<Arc<Link>>,
+}
+
+/// A keeper without a stand.
+#[derive(Debug)]
+struct Spare {
+    dir: PathBuf,
+    seed: KeeperSeed,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl LocalEngine {
+    /// Starts the engine: takes over the keepers that outlived the last daemon, sweeps what dead ones left, makes spares.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the state directory cannot be used.
+    pub async fn start(config: EngineConfig, zygote: ZygoteHandle, images: Arc<daas_image::Store>, tasks: Supervisor) -> Result<Self, EngineError> {
+        let layout = Layout { state: config.state.clone() };
+        layout.make()?;
+        let dialer = Dialer::start().map_err(|source| EngineError::Keeper { source: std::io::Error::other(source) })?;
+        let publisher = Publisher::new(dialer, tasks.clone());
+        let inner = Inner {
+            layout,
+            zygote,
+            images,
+            tasks,
+            stands: Mutex::default(),
+            spares: tokio::sync::Mutex::default(),
+            ranges: Mutex::default(),
+            happenings: broadcast::channel(BEHIND).0,
+            publisher,
+            facts: images::FactsCache::default(),
+            config,
+        };
+        let engine = Self { inner: Arc::new(inner) };
+        engine.take_over().await?;
+        engine.refill();
+        Ok(engine)
+    }
+
+    /// Returns the store of images.
+    #[must_use]
+    pub fn images(&self) -> &Arc<daas_image::Store> {
+        &self.inner.images
+    }
+
+    fn place(&self, stand: &StandId) -> Option<Place> {
+        lock(&self.inner.stands).get(stand).cloned()
+    }
+
+    fn link(&self, stand: &StandId) -> Result<Arc<Link>, EngineError> {
+        self.place(stand)
+            .and_then(|place| place.link)
+            .filter(|link| !link.has_ended())
+            .ok_or_else(|| EngineError::Gone { stand: stand.clone() })
+    }
+
+    /// Connects to the keeper in `dir` and passes on what it says about `stand`.
+    async fn connect_keeper(&self, dir: &std::path::Path, stand: &StandId) -> Result<Arc<Link>, EngineError> {
+        let inner = Arc::downgrade(&self.inner);
+        let id = stand.clone();
+        let hear = move |heard: Heard| {
+            let Some(inner) = inner.upgrade() else { return };
+            let happening = match heard {
+                Heard::Event(event) => {
+                    Happening { stand: id.clone(), node: event.node, at_ms: event.at_ms, kind: HappeningKind::Keeper(event.kind), text: event.text }
+                }
+                Heard::End => {
+                    let lost = lock(&inner.stands).get_mut(&id).is_some_and(|place| place.link.take().is_some());
+                    if !lost {
+                        return;
+                    }
+                    Happening { stand: id.clone(), node: None, at_ms: now_ms(), kind: HappeningKind::Lost, text: "the keeper has died and its nodes with it".into() }
+                }
+            };
+            // Nobody listening is fine: who listens later observes first.
+            let _ = inner.happenings.send(happening);
+        };
+        Ok(Arc::new(Link::connect(&dir.join("keeper.sock"), &self.inner.tasks, hear).await?))
+    }
+}
+
+/// Milliseconds of the Unix clock, for people.
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Engine for LocalEngine {
+    async fn observe(&self, stand: &StandId) -> Result<StandObserved, EngineError> {
+        let Ok(link) = self.link(stand) else { return Ok(StandObserved::default()) };
+        match link.ask(Request::Status).await {
+            Ok(Response::Status(status)) => Ok(status.observed),
+            Err(EngineError::Gone { .. }) => Ok(StandObserved::default()),
+            Ok(_) => Err(EngineError::Gone { stand: stand.clone() }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn images(&self, spec: &StandSpec) -> Result<BTreeMap<ImageName, String>, EngineError> {
+        self.digests(spec).await
+    }
+
+    async fn apply(&self, order: &Order, step: &Step, tell: &Teller) -> Result<(), EngineError> {
+        self.carry_out(order, step, tell).await
+    }
+
+    async fn connect(&self, order: &Order) -> Result<(), EngineError> {
+        self.build_roads(order).await
+    }
+
+    fn known(&self) -> Vec<StandId> {
+        lock(&self.inner.stands).keys().cloned().collect()
+    }
+
+    fn listen(&self) -> broadcast::Receiver<Happening> {
+        self.inner.happenings.subscribe()
+    }
+}
