@@ -1,0 +1,70 @@
+use crate::keep::Keep;
+use crate::operations::Operations;
+use daas_api::{Failure, Images, Platform, Projects, Stands, System};
+use daas_engine::{HostRange, LocalEngine};
+use daas_model::Limits;
+use daas_store::Store;
+use daas_tasks::Supervisor;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What the platform needs to know.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// The state directory.
+    pub state: PathBuf,
+    /// The addresses on the host that stands get.
+    pub addresses: HostRange,
+    /// The ceiling of a stand whose project names none.
+    pub limits: Limits,
+}
+
+/// The platform: loops and everything that the doors ask. A clone is another handle of the same.
+#[derive(Clone)]
+pub struct Control {
+    pub(crate) keep: Keep<LocalEngine>,
+    pub(crate) engine: LocalEngine,
+    pub(crate) store: Store,
+    pub(crate) operations: Operations,
+    pub(crate) tasks: Supervisor,
+    pub(crate) config: Arc<ControlConfig>,
+    pub(crate) started_ms: u64,
+    /// One request that gives names or addresses at a time, so that none is given twice.
+    pub(crate) naming: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// Starts a loop for every stand that is recorded.
+    ///
+    /// # Errors
+    /// A [`Failure`] if the records cannot be read or what no record knows cannot be closed.
+    pub async fn start(config: ControlConfig, store: Store, engine: LocalEngine, tasks: Supervisor) -> Result<Self, Failure> {
+        let operations = Operations::default();
+        let keep = Keep::start(store.clone(), Arc::new(engine.clone()), operations.clone(), tasks.clone()).await?;
+        Ok(Self { keep, engine, store, operations, tasks, config: Arc::new(config), started_ms: crate::stand_loop::now_ms(), naming: Arc::default() })
+    }
+}
+
+impl Platform for Control {
+    fn stands(&self) -> &dyn Stands {
+        self
+    }
+
+    fn projects(&self) -> &dyn Projects {
+        self
+    }
+
+    fn images(&self) -> &dyn Images {
+        self
+    }
+
+    fn system(&self) -> &dyn System {
+        self
+    }
+}

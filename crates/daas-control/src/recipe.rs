@@ -1,0 +1,1 @@
+//! A request for a base image, as the image room wants it.

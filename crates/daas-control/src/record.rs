@@ -1,0 +1,72 @@
+//! What is remembered of a stand and of a project.
+
+use daas_api::ProjectSource;
+use daas_model::{Grant, NodeName, ProjectName, StandId, StandName, StandSpec};
+use daas_plan::{Addresses, Power};
+use daas_store::Record;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// A stand as wanted; its key is its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StandRecord {
+    /// Its id, never used twice.
+    pub id: StandId,
+    /// Its name.
+    pub name: StandName,
+    /// Its description.
+    pub spec: StandSpec,
+    /// What the description was read from, to be read again when replicas change.
+    pub source: ProjectSource,
+    /// Whether it shall run.
+    pub power: Power,
+    /// Nodes that a person stopped one by one.
+    #[serde(default)]
+    pub held: BTreeSet<NodeName>,
+    /// When a person last asked for it, Unix milliseconds.
+    pub asked_at_ms: u64,
+    /// When it was first asked for, Unix milliseconds.
+    pub created_ms: u64,
+    /// When its time to live ends, Unix milliseconds.
+    #[serde(default)]
+    pub expires_ms: Option<u64>,
+    /// Its addresses inside.
+    pub addresses: Addresses,
+    /// Its own address on the host.
+    pub host_address: Option<IpAddr>,
+    /// What is still to be done once, whatever the description says; the loop clears it.
+    #[serde(default)]
+    pub once: Once,
+}
+
+/// Things that are done once and do not follow from comparing what is wanted with what is seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Once {
+    /// Nodes that are stopped, to be started again by the next plan.
+    #[serde(default)]
+    pub restart: BTreeSet<NodeName>,
+    /// Whether every node is made anew.
+    #[serde(default)]
+    pub recreate: bool,
+    /// Whether images are looked for in their registries though the store has them.
+    #[serde(default)]
+    pub pull: bool,
+}
+
+impl Record for StandRecord {
+    const KIND: &'static str = "stand";
+}
+
+/// What an administrator granted to a project; its key is the project's name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GrantRecord {
+    /// The project.
+    pub project: ProjectName,
+    /// What it may ask of the host.
+    pub grants: BTreeSet<Grant>,
+}
+
+impl Record for GrantRecord {
+    const KIND: &'static str = "grant";
+}
