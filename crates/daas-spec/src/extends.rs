@@ -6,7 +6,7 @@ use crate::node::{At, Map, Node, Value};
 use crate::path;
 use crate::reading::{Reading, Scope};
 use daas_model::Diagnostic;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 /// A service by the file that defines it and its name.
@@ -18,7 +18,7 @@ pub(crate) struct Bases<'s> {
     dir: String,
     scope: &'s Scope,
     /// Raw services by file; nothing for a file that could not be read.
-    files: HashMap<String, Option<Rc<HashMap<String, (At, Node)>>>>,
+    files: HashMap<String, Option<Rc<BTreeMap<String, (At, Node)>>>>,
     done: HashMap<Id, Option<Rc<Node>>>,
 }
 
@@ -123,7 +123,11 @@ impl<'s> Bases<'s> {
             let found = match self.files.get(&file) {
                 Some(Some(services)) if services.contains_key(&wanted.service) => true,
                 Some(Some(services)) => {
-                    let near = nearest(&wanted.service, services.keys().map(String::as_str));
+                    let near = if reading.report.is_full() {
+                        None
+                    } else {
+                        nearest(&wanted.service, services.keys().map(String::as_str))
+                    };
                     let hint = near.map_or_else(
                         || "name a service of that file".to_owned(),
                         |n| format!("did you mean `{n}`?"),
@@ -221,7 +225,7 @@ impl<'s> Bases<'s> {
     }
 }
 
-fn raw_services(services: &Map) -> HashMap<String, (At, Node)> {
+fn raw_services(services: &Map) -> BTreeMap<String, (At, Node)> {
     services
         .entries
         .iter()

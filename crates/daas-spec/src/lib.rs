@@ -31,5 +31,6 @@ mod value;
 mod words;
 mod yaml;
 
+pub use nearest::nearest;
 pub use read::read_project;
 pub use request::{Files, Ignored, LimitsOver, MAX_FILE, Outcome, ProjectRequest};

@@ -1,8 +1,9 @@
+/// The most candidates that are looked at: a hint is not worth more time.
+const MAX_CANDIDATES: usize = 500;
+
 /// Returns the candidate that a person probably meant by `word`: at most two edits away, and at most a third of its length.
-pub(crate) fn nearest<'c>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'c str>,
-) -> Option<&'c str> {
+#[must_use]
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     // A word longer than any key has no neighbour, and would only cost time.
     if word.is_empty() || word.len() > 64 {
         return None;
@@ -11,6 +12,7 @@ pub(crate) fn nearest<'c>(
     let allowed = (word.len() / 3).clamp(1, 2);
     candidates
         .into_iter()
+        .take(MAX_CANDIDATES)
         .map(|candidate| {
             (
                 distance(&word, &candidate.to_lowercase().chars().collect::<Vec<_>>()),

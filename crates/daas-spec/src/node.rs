@@ -134,13 +134,6 @@ impl Node {
         }
     }
 
-    pub(crate) fn as_list(&self) -> Option<&[Node]> {
-        match &self.value {
-            Value::List(list) => Some(list),
-            Value::Null | Value::Text(_) | Value::Map(_) => None,
-        }
-    }
-
     /// Returns what it is in a person's words.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {

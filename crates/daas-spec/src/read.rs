@@ -21,9 +21,11 @@ pub fn read_project(files: &dyn Files, request: &ProjectRequest) -> Outcome {
     let mut reading = Reading::new(files, request);
     let spec = read(&mut reading);
     let has_errors = reading.report.has_errors();
+    let project = reading.project.take();
     let (diagnostics, ignored) = reading.report.finish();
     Outcome {
         spec: spec.filter(|_| !has_errors),
+        project,
         diagnostics,
         ignored,
         files_read: reading.files_read,
@@ -68,6 +70,7 @@ fn read(reading: &mut Reading<'_>) -> Option<StandSpec> {
         }
     }
     let project = name_project(reading, &parsed, &mut scope, nowhere);
+    reading.project.clone_from(&project);
     let mut root = load_set(reading, parsed, &dir, &scope, &mut Vec::new())?;
     settle(&mut root);
     let Value::Map(root_map) = &root.value else {

@@ -31,6 +31,8 @@ pub(crate) struct Reading<'r> {
     /// The project's folder, normalised.
     pub(crate) dir: String,
     pub(crate) report: Report,
+    /// The project's name, once it is known.
+    pub(crate) project: Option<daas_model::ProjectName>,
     pub(crate) files_read: BTreeMap<String, Vec<u8>>,
     pub(crate) env_read: BTreeMap<String, String>,
     bytes_read: usize,
@@ -45,6 +47,7 @@ impl<'r> Reading<'r> {
             request,
             dir: path::join("/", &request.dir),
             report: Report::default(),
+            project: None,
             files_read: BTreeMap::new(),
             env_read: BTreeMap::new(),
             bytes_read: 0,

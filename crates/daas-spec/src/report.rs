@@ -125,6 +125,11 @@ impl Report {
         }
     }
 
+    /// Tells whether nothing more is shown, so that nobody need look for a hint.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= MAX_DIAGNOSTICS
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         self.errors > 0
     }

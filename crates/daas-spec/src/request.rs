@@ -1,6 +1,6 @@
 use daas_model::{
-    ByteSize, Cpus, Diagnostics, Egress, Limits, Place, Policy, Severity, Span, StandKind,
-    StandSpec,
+    ByteSize, Cpus, Diagnostics, Egress, Limits, Place, Policy, ProjectName, Severity, Span,
+    StandKind, StandSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -129,6 +129,8 @@ pub struct Ignored {
 pub struct Outcome {
     /// The stand; nothing if, and only if, a diagnostic is an error.
     pub spec: Option<StandSpec>,
+    /// The project's name, known even when other things are wrong: grants are found by it.
+    pub project: Option<ProjectName>,
     /// All faults and remarks at once, in the order of the text.
     pub diagnostics: Diagnostics,
     /// What has no effect here.

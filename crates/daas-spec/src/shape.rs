@@ -112,6 +112,11 @@ impl Walk<'_> {
     }
 
     fn unknown(&mut self, entry: &crate::node::Entry, known: &'static [Key], place: &str) {
+        if self.report.is_full() {
+            self.report
+                .error(entry.at, "key-unknown", String::new(), String::new());
+            return;
+        }
         let names = known.iter().map(|k| k.name);
         let message = format!("`{}` is no key of {place}", short(&entry.key));
         let mut diagnostic = Diagnostic::error("key-unknown", message);
