@@ -11,6 +11,7 @@ mod bench;
 pub mod census;
 mod deps;
 mod floors;
+pub mod house;
 mod licence;
 pub mod programs;
 mod rules;
@@ -26,7 +27,7 @@ chores:
   floors    check that each crate depends only on smaller floors
   rules     check what code may do only in its own place
   deps      check versions, sources and licences of what others wrote
-  bench stand [rounds]
+  bench stand [rounds] | alive [stands]
             measure stands against others and against the kernel's limit
   vm -- <program> <arguments>
             run a command on a pure cgroup v2 kernel, in a machine of its own";

@@ -66,13 +66,21 @@ impl Figures {
 /// When the file cannot be written.
 pub(super) fn report(figures: &[Figures], rounds: usize, folder: &Path) -> Result<()> {
     print(&table(figures, rounds));
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let path = folder.join("stand.json");
     let spread = |s: &Spread| json!({"p10_ms": s.p10, "median_ms": s.median, "p90_ms": s.p90});
     let value = json!({
         "rounds": rounds,
         "contenders": figures.iter().map(|f| json!({"name": f.name, "up": spread(&f.up), "down": spread(&f.down)})).collect::<Vec<_>>(),
     });
+    write("stand.json", &value, folder)
+}
+
+/// Writes a value for programs, beside the table for people.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(super) fn write(name: &str, value: &serde_json::Value, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join(name);
     std::fs::write(&path, format!("{value:#}\n"))
         .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -4,10 +4,12 @@
 //! before every step, so that what the machine does besides hits all alike (engine reference, section 0). A ratio of
 //! two medians of one run is worth quoting; a time is not.
 
+mod alive;
 mod compose;
 mod figures;
 mod image;
 mod limit;
+mod product;
 mod runc;
 
 use crate::workspace;
@@ -53,7 +55,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
             ));
             Ok(())
         }
-        _ => bail!("usage: cargo xtask bench stand [rounds]"),
+        [what] if what == "alive" => alive::run(300),
+        [what, most] if what == "alive" => alive::run(most.parse().context("stands are a number")?),
+        _ => bail!("usage: cargo xtask bench stand [rounds] | alive [stands]"),
     }
 }
 

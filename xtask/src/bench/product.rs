@@ -1,0 +1,83 @@
+//! DaaS itself, through its API as any client uses it.
+
+use super::{Contender, timed};
+use crate::house::{Api, Daemon, Project, Settings, docker_archive};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The same three nodes that every contender runs, with the same fixed addresses in every stand.
+const PROJECT: &str = "\
+services:
+  one: &node
+    image: daas-bench:latest
+    command: [/bin/busybox, sleep, '1000']
+  two: *node
+  three: *node
+";
+
+pub(super) struct Product {
+    pub(super) daemon: Daemon,
+    api: Api,
+    project: Project,
+}
+
+impl Product {
+    pub(super) fn new(image: &Path) -> Result<Self> {
+        let daemon = Daemon::start(Settings {
+            program: program()?,
+            configuration: String::new(),
+            environment: Vec::new(),
+        })?;
+        let api = daemon.api();
+        api.load_image(&docker_archive("daas-bench:latest", image, &json!({}))?)?;
+        let project = Project::of_text(&daemon.place().join("project"), PROJECT);
+        Ok(Self {
+            daemon,
+            api,
+            project,
+        })
+    }
+
+    pub(super) fn up_as(&self, name: &str) -> Result<Duration> {
+        timed(|| self.api.up(name, &self.project, 0))
+    }
+
+    pub(super) fn down_of(&self, name: &str) -> Result<Duration> {
+        timed(|| self.api.down(name))
+    }
+
+    pub(super) fn exec(&self, name: &str) -> Result<Duration> {
+        timed(|| {
+            let ran = self.api.exec(name, "one", &["/bin/busybox", "true"])?;
+            anyhow::ensure!(ran.code == 0, "busybox true ended with {}", ran.code);
+            Ok(())
+        })
+    }
+}
+
+/// The release build: figures of a debug build would say nothing.
+fn program() -> Result<PathBuf> {
+    let path = crate::workspace::target().join("release/daas");
+    let built = crate::workspace::cargo()
+        .args(["build", "--release", "--locked", "--package", "daas"])
+        .status()
+        .context("cannot run cargo build")?;
+    anyhow::ensure!(built.success(), "the product does not build");
+    Ok(path)
+}
+
+impl Contender for Product {
+    fn name(&self) -> &'static str {
+        "DaaS, through its API"
+    }
+
+    fn up(&mut self) -> Result<Duration> {
+        self.up_as("bench")
+    }
+
+    fn down(&mut self) -> Result<Duration> {
+        self.down_of("bench")
+    }
+}
