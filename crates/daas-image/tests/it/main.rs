@@ -2,4 +2,5 @@
 
 mod layers;
 mod load;
+mod make;
 mod tree;
