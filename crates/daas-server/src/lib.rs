@@ -1,1 +1,34 @@
-//! Opened with its first feature.
+//! The REST door: the API on a unix socket and, when configured, on TCP with tokens.
+//!
+//! A [`Server`] serves a [`daas_api::Platform`] at [`UnixDoor`]s and [`TcpDoor`]s. Every route is registered with the
+//! [`Access`] that it needs; there is no way to register one without. Connections have timers for the first byte,
+//! the head, the body and a reader that does not read (threat S19), and a cap. Errors are rendered in `render` only.
+//!
+//! Not here: what the requests do (`daas-control`), the types (`daas-api`), pages.
+
+mod access;
+mod body;
+mod door;
+mod extract;
+mod flow;
+mod groups;
+mod idempotency;
+mod images;
+mod listen;
+mod operations;
+mod projects;
+mod render;
+mod request_id;
+mod routes;
+mod server;
+mod session;
+mod slow;
+mod stands;
+mod system;
+mod token;
+
+pub use access::{Access, Identity, Role};
+pub use door::{DoorError, GROUP, TcpDoor, UnixDoor};
+pub use server::Server;
+pub use slow::Timers;
+pub use token::{Token, TokenError, Tokens};

@@ -1,0 +1,110 @@
+use crate::access::Access;
+use crate::extract::{By, Input, InputOrDefault, Named, Query, bytes_of};
+use crate::flow;
+use crate::render::Refused;
+use crate::routes::Routes;
+use crate::server::App;
+use crate::stands::paged;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use daas_api::endpoint::{
+    IMAGE_LOAD, IMAGE_MAKE, IMAGE_PRUNE, IMAGE_PULL, IMAGE_REMOVE, IMAGE_SAVE, IMAGE_SHOW,
+    IMAGE_TAG, IMAGES_LIST, TAR,
+};
+use daas_api::{
+    Accepted, ImageRemoved, ImageView, Loaded, MakeRequest, Page, PageQuery, PruneRequest, Pruned,
+    PullRequest, TagRequest,
+};
+use daas_model::ImageName;
+use hyper::StatusCode;
+
+pub(crate) fn routes(routes: Routes) -> Routes {
+    routes
+        .route(Access::Read, &IMAGES_LIST, list)
+        .route(Access::Read, &IMAGE_SHOW, show)
+        .route(Access::Operate, &IMAGE_REMOVE, remove)
+        .route(Access::Operate, &IMAGE_SAVE, save)
+        .route(Access::Operate, &IMAGE_PULL, pull)
+        .route(Access::Operate, &IMAGE_MAKE, make)
+        .route(Access::Operate, &IMAGE_LOAD, load)
+        .route(Access::Operate, &IMAGE_PRUNE, prune)
+        .route(Access::Operate, &IMAGE_TAG, tag)
+}
+
+async fn list(State(app): State<App>, Query(query): Query<PageQuery>) -> Result<Response, Refused> {
+    let images = app.platform.images().list().await?;
+    Ok(paged(
+        Page::cut(images, &query, |image| image.digest.clone()),
+        &query,
+        &IMAGES_LIST,
+    ))
+}
+
+async fn show(
+    State(app): State<App>,
+    Named(name): Named<ImageName>,
+) -> Result<Json<ImageView>, Refused> {
+    Ok(Json(app.platform.images().show(&name).await?))
+}
+
+async fn remove(
+    State(app): State<App>,
+    By(caller): By,
+    Named(name): Named<ImageName>,
+) -> Result<Json<ImageRemoved>, Refused> {
+    Ok(Json(app.platform.images().remove(&caller, &name).await?))
+}
+
+async fn save(State(app): State<App>, Named(name): Named<ImageName>) -> Result<Response, Refused> {
+    Ok(flow::bytes(
+        app.platform.images().save(&name).await?,
+        TAR,
+        None,
+    ))
+}
+
+async fn pull(
+    State(app): State<App>,
+    By(caller): By,
+    Input(request): Input<PullRequest>,
+) -> Result<(StatusCode, Json<Accepted>), Refused> {
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(app.platform.images().pull(&caller, request).await?),
+    ))
+}
+
+async fn make(
+    State(app): State<App>,
+    By(caller): By,
+    Input(request): Input<MakeRequest>,
+) -> Result<(StatusCode, Json<Accepted>), Refused> {
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(app.platform.images().make(&caller, request).await?),
+    ))
+}
+
+async fn load(State(app): State<App>, By(caller): By, body: Body) -> Result<Json<Loaded>, Refused> {
+    Ok(Json(
+        app.platform.images().load(&caller, bytes_of(body)).await?,
+    ))
+}
+
+async fn prune(
+    State(app): State<App>,
+    By(caller): By,
+    InputOrDefault(request): InputOrDefault<PruneRequest>,
+) -> Result<Json<Pruned>, Refused> {
+    Ok(Json(app.platform.images().prune(&caller, request).await?))
+}
+
+async fn tag(
+    State(app): State<App>,
+    By(caller): By,
+    Input(request): Input<TagRequest>,
+) -> Result<Json<ImageView>, Refused> {
+    Ok(Json(app.platform.images().tag(&caller, request).await?))
+}

@@ -1,0 +1,34 @@
+use crate::access::Access;
+use crate::extract::{Named, Query};
+use crate::flow::{self, Form};
+use crate::render::Refused;
+use crate::routes::Routes;
+use crate::server::App;
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use daas_api::OperationId;
+use daas_api::endpoint::{FollowQuery, OPERATION_SHOW};
+use hyper::HeaderMap;
+
+pub(crate) fn routes(routes: Routes) -> Routes {
+    routes.route(Access::Read, &OPERATION_SHOW, show)
+}
+
+async fn show(
+    State(app): State<App>,
+    Named(id): Named<OperationId>,
+    Query(query): Query<FollowQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    if query.follow {
+        let operations = app.platform.stands().follow_operation(&id).await?;
+        return Ok(flow::answer(
+            operations,
+            Form::of(&headers),
+            app.supervisor.shutdown_signal(),
+            |_| None,
+        ));
+    }
+    Ok(Json(app.platform.stands().operation(&id).await?).into_response())
+}

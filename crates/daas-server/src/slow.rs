@@ -1,0 +1,263 @@
+//! Timers against those who are slow on purpose (threat S19), and counters against those who are many.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// How long a connection may be silent, and how many there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    /// Until the first byte.
+    pub first_byte: Duration,
+    /// For the whole head of a request, and between two requests.
+    pub head: Duration,
+    /// How long a body may keep us waiting in all, over what its bytes pay for.
+    pub body: Duration,
+    /// How many bytes of a body pay for one second of waiting.
+    pub body_rate: u32,
+    /// How long the other side may read nothing while we have something to say.
+    pub unread: Duration,
+    /// How many connections there may be; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// How many connections one address may have; further ones are closed.
+    pub connections_per_address: usize,
+}
+
+impl Timers {
+    /// Timers for people of this machine: a stopped terminal (Ctrl-S) may stay stopped over lunch.
+    #[must_use]
+    pub fn local() -> Self {
+        Self {
+            first_byte: Duration::from_secs(30),
+            head: Duration::from_secs(30),
+            body: Duration::from_secs(60),
+            body_rate: 1024,
+            unread: Duration::from_secs(4 * 3600),
+            connections: 4096,
+            connections_per_address: 4096,
+        }
+    }
+
+    /// Timers for the network: half a head is closed after 10 s, one byte per second of body after 30 s.
+    #[must_use]
+    pub fn public() -> Self {
+        Self {
+            first_byte: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            body_rate: 1024,
+            unread: Duration::from_secs(120),
+            connections: 4096,
+            connections_per_address: 128,
+        }
+    }
+}
+
+/// A connection that fails when the other side does not read.
+pub(crate) struct Read<T> {
+    io: T,
+    unread: Duration,
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Read<T> {
+    pub(crate) fn new(io: T, unread: Duration) -> Self {
+        Self {
+            io,
+            unread,
+            stuck: None,
+        }
+    }
+
+    fn watch<R>(
+        &mut self,
+        context: &mut Context<'_>,
+        progress: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if progress.is_ready() {
+            self.stuck = None;
+            return progress;
+        }
+        let unread = self.unread;
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(unread)));
+        ready!(stuck.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the other side does not read",
+        )))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Read<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Read<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let progress = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.watch(context, progress)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let progress = Pin::new(&mut self.io).poll_flush(context);
+        self.watch(context, progress)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let progress = Pin::new(&mut self.io).poll_shutdown(context);
+        self.watch(context, progress)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let progress = Pin::new(&mut self.io).poll_write_vectored(context, bytes);
+        self.watch(context, progress)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+/// Measures how long a body keeps us waiting. Time in which we do not ask for more does not count.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    left: Duration,
+    per_byte: Duration,
+    most: Duration,
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Patience {
+    pub(crate) fn new(timers: &Timers) -> Self {
+        Self {
+            left: timers.body,
+            per_byte: Duration::from_secs(1) / timers.body_rate.max(1),
+            most: timers.body,
+            waiting: None,
+        }
+    }
+
+    /// Says that bytes came: they pay for the time in which we waited.
+    pub(crate) fn came(&mut self, bytes: usize) {
+        if let Some((since, _)) = self.waiting.take() {
+            self.left = self.left.saturating_sub(since.elapsed());
+        }
+        let earned = self
+            .per_byte
+            .saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.left = self.left.saturating_add(earned).min(self.most);
+    }
+
+    /// Says that nothing came; ready when the patience has ended.
+    pub(crate) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let left = self.left;
+        let (_, sleep) = self
+            .waiting
+            .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
+        sleep.as_mut().poll(context)
+    }
+}
+
+/// Counts the connections of each address.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Crowd {
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One connection that is counted; it leaves when dropped.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    crowd: Crowd,
+    address: IpAddr,
+}
+
+impl Crowd {
+    /// Counts one more connection; nothing if the address has `most` already. A network of IPv6 (/64) counts as one.
+    pub(crate) fn enter(&self, address: IpAddr, most: usize) -> Option<Counted> {
+        let address = match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or_else(
+                || IpAddr::from((u128::from(v6) >> 64 << 64).to_be_bytes()),
+                IpAddr::V4,
+            ),
+        };
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        Some(Counted {
+            crowd: self.clone(),
+            address,
+        })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self
+            .crowd
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_has_enough_is_refused_until_one_leaves() {
+        let crowd = Crowd::default();
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let held: Vec<_> = (0..3).map(|_| crowd.enter(one, 3).unwrap()).collect();
+        assert!(crowd.enter(one, 3).is_none() && crowd.enter(other, 3).is_some());
+        drop(held);
+        assert!(crowd.enter(one, 3).is_some());
+        assert!(crowd.counts.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address_and_a_mapped_one_is_ipv4() {
+        let crowd = Crowd::default();
+        let _held = crowd.enter("2001:db8::1".parse().unwrap(), 1).unwrap();
+        assert!(
+            crowd
+                .enter("2001:db8::ffff:1".parse().unwrap(), 1)
+                .is_none()
+        );
+        assert!(crowd.enter("2001:db8:0:1::1".parse().unwrap(), 1).is_some());
+        let _mapped = crowd.enter("::ffff:10.0.0.1".parse().unwrap(), 1).unwrap();
+        assert!(crowd.enter("10.0.0.1".parse().unwrap(), 1).is_none());
+    }
+}
