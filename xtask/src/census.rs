@@ -124,6 +124,20 @@ impl Difference {
         self
     }
 
+    /// Keeps, of each kind, only as many new things as there are more than before.
+    ///
+    /// For kinds that come and go all the time, such as processes kept ready: one that took the place of another is
+    /// no leftover.
+    #[must_use]
+    pub fn surplus(mut self) -> Self {
+        for (kind, _) in std::mem::take(&mut self.fewer) {
+            if let Some(at) = self.more.iter().position(|(other, _)| *other == kind) {
+                self.more.remove(at);
+            }
+        }
+        self
+    }
+
     /// Drops the things of some kinds.
     #[must_use]
     pub fn without(mut self, kinds: &[Kind]) -> Self {
@@ -352,6 +366,10 @@ mod tests {
             "1 more mount: /x/d"
         );
         assert_eq!(before.until(&before).to_string(), "no difference");
+        assert_eq!(
+            before.until(&after).surplus().to_string(),
+            "1 more mount: /x/d"
+        );
     }
 
     #[test]

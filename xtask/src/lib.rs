@@ -15,6 +15,8 @@ pub mod house;
 mod licence;
 pub mod programs;
 mod rules;
+mod soak;
+pub mod trials;
 pub mod vm;
 pub mod workspace;
 
@@ -29,6 +31,8 @@ chores:
   deps      check versions, sources and licences of what others wrote
   bench stand [rounds] | alive [stands]
             measure stands against others and against the kernel's limit
+  soak [check...]
+            run the long checks, or some of them; `soak list` names them
   vm -- <program> <arguments>
             run a command on a pure cgroup v2 kernel, in a machine of its own";
 
@@ -51,6 +55,7 @@ fn chore() -> Result<ExitCode> {
         Some("rules") => rules::check()?,
         Some("deps") => deps::check()?,
         Some("bench") => bench::run(&words.collect::<Vec<_>>())?,
+        Some("soak") => return soak::run(&words.collect::<Vec<_>>()),
         Some("vm") => return in_machine(words.skip_while(|word| word == "--").collect()),
         Some(other) => bail!("unknown chore `{other}`\n{USAGE}"),
         None => bail!("{USAGE}"),

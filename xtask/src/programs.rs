@@ -80,3 +80,16 @@ pub fn test_programs(of_crate: &str) -> Result<Vec<TestProgram>> {
     programs.retain(|program| program.of_crate == of_crate);
     Ok(programs)
 }
+
+/// Builds the product as it is shipped: figures and long checks of a debug build would say nothing.
+///
+/// # Errors
+/// When it does not compile.
+pub fn release_build() -> Result<PathBuf> {
+    let built = workspace::cargo()
+        .args(["build", "--release", "--locked", "--package", "daas"])
+        .status()
+        .context("cannot run cargo build")?;
+    anyhow::ensure!(built.success(), "the product does not build");
+    Ok(workspace::target().join("release/daas"))
+}

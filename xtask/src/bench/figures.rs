@@ -112,7 +112,7 @@ fn table(figures: &[Figures], rounds: usize) -> String {
     clippy::print_stdout,
     reason = "the figures are the data of this chore"
 )]
-pub(super) fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     println!("{}", text.trim_end());
 }
 

@@ -14,6 +14,7 @@ mod runc;
 
 use crate::workspace;
 use anyhow::{Context, Result, bail};
+pub(crate) use figures::print as say;
 use figures::{Figures, Sample};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 
 use super::{Contender, timed};
 use crate::house::{Api, Daemon, Project, Settings, docker_archive};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// The same three nodes that every contender runs, with the same fixed addresses in every stand.
@@ -26,7 +26,7 @@ pub(super) struct Product {
 impl Product {
     pub(super) fn new(image: &Path) -> Result<Self> {
         let daemon = Daemon::start(Settings {
-            program: program()?,
+            program: crate::programs::release_build()?,
             configuration: String::new(),
             environment: Vec::new(),
         })?;
@@ -55,17 +55,6 @@ impl Product {
             Ok(())
         })
     }
-}
-
-/// The release build: figures of a debug build would say nothing.
-fn program() -> Result<PathBuf> {
-    let path = crate::workspace::target().join("release/daas");
-    let built = crate::workspace::cargo()
-        .args(["build", "--release", "--locked", "--package", "daas"])
-        .status()
-        .context("cannot run cargo build")?;
-    anyhow::ensure!(built.success(), "the product does not build");
-    Ok(path)
 }
 
 impl Contender for Product {

@@ -113,6 +113,36 @@ impl Daemon {
         Ok(())
     }
 
+    /// Starts a second daemon on the same configuration, and waits for its end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn rival(&self, limit: Duration) -> Result<Rival> {
+        let log = self.place.join("rival.log");
+        let file = fs::File::create(&log)?;
+        let mut child = command(&self.place, &self.settings)
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .context("cannot run a second daemon")?;
+        let until = Instant::now() + limit;
+        let code = loop {
+            if let Some(status) = child.try_wait()? {
+                break status.code();
+            }
+            if Instant::now() > until {
+                child.kill()?;
+                child.wait()?;
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        Ok(Rival {
+            code,
+            said: fs::read_to_string(log)?,
+        })
+    }
+
     /// Waits for the daemon's end; tells whether it came.
     pub fn ends_within(&mut self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
@@ -167,18 +197,33 @@ fn launch(place: &Path, settings: &Settings) -> Result<Child> {
         .create(true)
         .append(true)
         .open(place.join("log"))?;
-    Command::new(&settings.program)
+    command(place, settings)
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot run {}", settings.program.display()))
+}
+
+fn command(place: &Path, settings: &Settings) -> Command {
+    let mut command = Command::new(&settings.program);
+    command
         .arg("serve")
         .arg("--config")
         .arg(place.join("daas.yaml"))
         .envs(settings.environment.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
         // A signal for the test's terminal is not one for the daemon.
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("cannot run {}", settings.program.display()))
+        .process_group(0);
+    command
+}
+
+/// How a second daemon ended.
+#[derive(Debug, Clone)]
+pub struct Rival {
+    /// Its exit code; nothing if it went on and was killed.
+    pub code: Option<i32>,
+    /// What it said.
+    pub said: String,
 }
 
 impl Drop for Daemon {

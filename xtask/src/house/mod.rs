@@ -12,6 +12,6 @@ mod project;
 pub use answer::Answer;
 pub use api::{Api, Refused};
 pub use archive::docker_archive;
-pub use daemon::{Daemon, Settings};
+pub use daemon::{Daemon, Rival, Settings};
 pub use exec::Ran;
 pub use project::Project;

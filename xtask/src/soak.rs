@@ -1,0 +1,167 @@
+//! The long checks, each by its name: `cargo xtask soak [check...]`.
+
+use crate::bench::say;
+use crate::trials::{
+    HOSTS, crash_matrix, daemon_dies, hostile_neighbour, many_at_once, million_files,
+    second_daemon_refuses,
+};
+use crate::{programs, workspace};
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+struct Check {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Path) -> Result<String>,
+}
+
+const CHECKS: [Check; 7] = [
+    Check {
+        name: "fifty-at-once",
+        what: "one file, 50 stands at once",
+        run: |program| many_at_once(program, 50),
+    },
+    Check {
+        name: "stands-300",
+        what: "one file, 300 stands at once",
+        run: |program| many_at_once(program, 300),
+    },
+    Check {
+        name: "daemon-dies",
+        what: "kill -9 of the daemon under 20 stands; a second daemon",
+        run: |program| {
+            Ok(format!(
+                "{}; {}",
+                daemon_dies(program, 20)?,
+                second_daemon_refuses(program)?
+            ))
+        },
+    },
+    Check {
+        name: "crash-matrix",
+        what: "error, kill and repetition at every step",
+        run: |program| crash_matrix(program, usize::MAX),
+    },
+    Check {
+        name: "hostile",
+        what: "bad neighbours, each with 2000 requests beside it",
+        run: |program| {
+            let lines = HOSTS
+                .iter()
+                .map(|hostility| hostile_neighbour(program, *hostility, 2000))
+                .collect::<Result<Vec<_>>>()?;
+            Ok(lines.join("; "))
+        },
+    },
+    Check {
+        name: "million-files",
+        what: "an image of a million files",
+        run: |program| million_files(program, 1_000_000),
+    },
+    Check {
+        name: "fuzz",
+        what: "every fuzz target for DAAS_FUZZ_SECONDS, 300 by default",
+        run: |_| fuzz(),
+    },
+];
+
+/// Runs the named checks, or all; goes on after a failure.
+///
+/// # Errors
+/// When a name is unknown or the product does not build.
+pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
+    if words == ["list"] {
+        for check in &CHECKS {
+            say(&format!("{:16} {}", check.name, check.what));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    for word in words {
+        if !CHECKS.iter().any(|check| check.name == word) {
+            bail!("no check `{word}`; `cargo xtask soak list` names them");
+        }
+    }
+    let program = programs::release_build()?;
+    let mut good = true;
+    for check in CHECKS
+        .iter()
+        .filter(|check| words.is_empty() || words.iter().any(|word| word == check.name))
+    {
+        let started = Instant::now();
+        let (word, text) = match (check.run)(&program) {
+            Ok(text) => ("good", text),
+            Err(fault) => {
+                good = false;
+                ("FAILED", format!("{fault:#}"))
+            }
+        };
+        say(&format!(
+            "{} {word}, {:.0} s: {text}",
+            check.name,
+            started.elapsed().as_secs_f64()
+        ));
+    }
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs each target of each `fuzz` folder with cargo-fuzz on the nightly tool chain.
+fn fuzz() -> Result<String> {
+    let seconds = std::env::var("DAAS_FUZZ_SECONDS").unwrap_or_else(|_| "300".to_owned());
+    let mut done = Vec::new();
+    let crates = workspace::root().join("crates");
+    let mut folders: Vec<_> = std::fs::read_dir(&crates)?
+        .flatten()
+        .map(|entry| entry.path())
+        .chain([workspace::root().to_owned()])
+        .filter(|path| path.join("fuzz/Cargo.toml").exists())
+        .collect();
+    folders.sort();
+    for folder in folders {
+        let list = Command::new("cargo")
+            .args(["+nightly", "fuzz", "list"])
+            .current_dir(&folder)
+            .output()
+            .context("cannot run cargo fuzz")?;
+        if !list.status.success() {
+            bail!("cargo fuzz list: {}", String::from_utf8_lossy(&list.stderr));
+        }
+        for target in String::from_utf8_lossy(&list.stdout).split_whitespace() {
+            let output = Command::new("cargo")
+                .args([
+                    "+nightly",
+                    "fuzz",
+                    "run",
+                    target,
+                    "--",
+                    &format!("-max_total_time={seconds}"),
+                    "-rss_limit_mb=1024",
+                ])
+                .current_dir(&folder)
+                .output()
+                .context("cannot run cargo fuzz")?;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr);
+                let tail: Vec<&str> = said.lines().rev().take(20).collect();
+                bail!(
+                    "{target}: {}",
+                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+                );
+            }
+            done.push(target.to_owned());
+        }
+    }
+    if done.is_empty() {
+        bail!("there are no fuzz targets");
+    }
+    Ok(format!(
+        "{} targets, {seconds} s each, no crash: {}",
+        done.len(),
+        done.join(", ")
+    ))
+}

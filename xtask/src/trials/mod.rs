@@ -1,0 +1,17 @@
+//! What the product must bear, each as a function of a program and a size: small in the tests, large in the soak.
+//!
+//! A trial ends with a census: nothing that bears the daemon's mark may be left.
+
+mod bed;
+mod crash;
+mod fill;
+mod hostile;
+mod many;
+mod survive;
+
+pub use bed::Bed;
+pub use crash::{Damage, crash_matrix};
+pub use fill::million_files;
+pub use hostile::{HOSTS, Hostility, hostile_neighbour};
+pub use many::many_at_once;
+pub use survive::{daemon_dies, second_daemon_refuses};
