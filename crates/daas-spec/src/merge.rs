@@ -1,6 +1,6 @@
 //! Merging of override files, bases and includes (Compose Specification, "Merge and override").
 
-use crate::node::{Entry, Map, MergeTag, Node, Value};
+use crate::node::{Entry, FAULTY, Map, MergeTag, Node, Value};
 use crate::port::unique_key as port_key;
 use crate::report::Report;
 use daas_model::Diagnostic;
@@ -311,7 +311,7 @@ pub(crate) fn pairs(node: Node) -> Node {
     let mut map = Map::default();
     let mut index: HashMap<String, usize> = HashMap::new();
     for item in list {
-        let (name, value) = match item.as_text() {
+        let (name, value) = match item.as_text().filter(|t| *t != FAULTY) {
             Some(text) => split_pair(text, &item),
             // A faulty element is kept under a name that no text can have, and told when it is read.
             None => (format!("\u{0}{}", map.entries.len()), item.clone()),
@@ -353,10 +353,9 @@ pub(crate) fn named(node: Node, path: &[&str]) -> Node {
     let mut map = Map::default();
     let mut known = HashSet::new();
     for item in list {
-        let name = item
-            .as_text()
-            .map_or_else(|| format!("\u{0}{}", map.entries.len()), str::to_owned);
-        let value = if item.as_text().is_none() {
+        let text = item.as_text().filter(|t| *t != FAULTY);
+        let name = text.map_or_else(|| format!("\u{0}{}", map.entries.len()), str::to_owned);
+        let value = if text.is_none() {
             item.clone()
         } else if is_dependency {
             // The short form says so, and an earlier long form is replaced by it, as in compose-go.

@@ -159,7 +159,9 @@ pub(crate) fn parse_range(range: &str, text: &str) -> Result<PortRange, PortFaul
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let number = |part: &str| -> Result<u16, PortFault> {
         if part.is_empty() || part.len() > 12 || !part.bytes().all(|b| b.is_ascii_digit()) {
-            let hint = if part.parse::<std::net::IpAddr>().is_ok() {
+            let hint = if part.is_empty() {
+                "a variable in it may be empty; write for example `8080:80`"
+            } else if part.parse::<std::net::IpAddr>().is_ok() {
                 "behind an address comes a second `:` - `127.0.0.1::80`, or `127.0.0.1:8080:80`"
             } else {
                 FORMS

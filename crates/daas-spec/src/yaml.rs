@@ -578,6 +578,10 @@ impl<'r> Builder<'r> {
         if tag.is_yaml_core_schema() {
             return (MergeTag::None, tag.is_yaml_core_schema_tag("str"));
         }
+        // `!!merge` before `<<`, `!!timestamp` and the like say nothing about a text.
+        if tag.suffix_in_namespace("tag:yaml.org,2002:").is_some() {
+            return (MergeTag::None, false);
+        }
         match tag.original().as_str() {
             "!" => (MergeTag::None, true),
             "!reset" => (MergeTag::Reset, false),

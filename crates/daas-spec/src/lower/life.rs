@@ -230,7 +230,7 @@ fn deploy_restart(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map) -> Option<Re
     match value::text(desk.report(), node, &what)? {
         "none" => Some(RestartPolicy::No),
         "on-failure" => Some(RestartPolicy::OnFailure { max_retries }),
-        "any" => Some(RestartPolicy::Always),
+        "any" | "always" => Some(RestartPolicy::Always),
         "unless-stopped" => Some(RestartPolicy::UnlessStopped),
         other => {
             desk.report().error(

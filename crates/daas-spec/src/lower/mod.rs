@@ -146,6 +146,9 @@ impl<'d> Desk<'d, '_> {
         };
         let hint = match near {
             Some(near) => format!("did you mean `{near}`?"),
+            None if section == "volumes" && name.contains('/') => {
+                format!("a folder of the project is written `./{}`", short(name))
+            }
             None if section == "volumes" => format!(
                 "declare it at the top level: `volumes: {{{0}: }}`; a folder of the project is written `./{0}`",
                 short(name)

@@ -37,24 +37,28 @@ pub(super) fn read(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut 
             found.extend(tmpfs(desk, who, text, at, &what).map(|m| (m, at)));
         }
     }
-    let mut first: HashMap<String, At> = HashMap::new();
+    let mut first: HashMap<String, (usize, At)> = HashMap::new();
     for (mount, at) in found {
-        if let Some(other) = first.get(&mount.target) {
-            let place = desk.reading.report.place(*other);
+        if let Some((index, other)) = first.get(&mount.target).copied() {
+            let place = desk.reading.report.place(other);
             let message = format!(
                 "service `{}` mounts twice at `{}`",
                 who.name,
                 short(&mount.target)
             );
-            desk.report().say(
-                at,
-                Diagnostic::error("target-twice", message)
-                    .because(format!("the first is at {place}"))
-                    .hint("keep one of the two"),
-            );
+            // Compose lets the later one win, silently.
+            if spec.mounts[index] != mount {
+                desk.report().say(
+                    at,
+                    Diagnostic::new(Severity::Warning, "target-twice", message)
+                        .because(format!("the first is at {place}; this one counts"))
+                        .hint("keep one of the two"),
+                );
+            }
+            spec.mounts[index] = mount;
             continue;
         }
-        first.insert(mount.target.clone(), at);
+        first.insert(mount.target.clone(), (spec.mounts.len(), at));
         spec.mounts.push(mount);
     }
 }

@@ -85,7 +85,9 @@ fn image(desk: &mut Desk<'_, '_>, who: Who<'_>, at: At, map: &Map) -> Option<Ima
         return match ImageName::parse(text) {
             Ok(image) => Some(image),
             Err(fault) => {
-                let hint = if text.is_empty() {
+                let hint = if text.ends_with(':') {
+                    "the tag is empty: a variable in it may not be set"
+                } else if text.is_empty() {
                     "a variable may be empty; write for example `nginx:1.27`"
                 } else {
                     "write for example `nginx:1.27` or `registry.example.com/team/app:2`"

@@ -152,7 +152,11 @@ fn local_options(
             Backing::Faulty
         }
         _ => {
-            if options.entries.iter().any(|e| !e.value.is_null()) {
+            if options
+                .entries
+                .iter()
+                .any(|e| !e.value.is_null() && e.value.as_text() != Some(""))
+            {
                 desk.report().ignore(
                     Severity::Warning,
                     at,
