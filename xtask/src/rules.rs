@@ -1,13 +1,17 @@
 //! What code may do only in its own place, found by reading lines (design, section 2, invariants; security row S8).
 //!
-//! A line that must break a rule says so on the line above: `// rules: <word> here: <reason>`.
+//! A line that must break a rule says so on the line above: `// rules: <word> here: <reason>`; a file, in
+//! `tools/rules.txt`.
 
 use crate::workspace;
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+const LIST: &str = "tools/rules.txt";
+
 struct Rule {
-    /// The word of the exemption comment.
+    /// The word of an exemption.
     word: &'static str,
     /// Parts of a line, any of which breaks the rule.
     traces: &'static [&'static str],
@@ -80,6 +84,9 @@ const RULES: [Rule; 4] = [
 /// One line, `file:line: rule`, for each breach.
 pub(crate) fn check() -> Result<()> {
     let crates = workspace::root().join("crates");
+    let list = std::fs::read_to_string(workspace::root().join(LIST))
+        .with_context(|| format!("cannot read {LIST}"))?;
+    let mut exempt = exemptions(&list)?;
     let mut faults = Vec::new();
     let mut lines = 0;
     let mut names: Vec<PathBuf> = std::fs::read_dir(&crates)
@@ -98,10 +105,18 @@ pub(crate) fn check() -> Result<()> {
                 .with_context(|| format!("cannot read {}", file.display()))?;
             lines += text.lines().count();
             let place = file.strip_prefix(workspace::root()).unwrap_or(&file);
-            faults.extend(
-                breaches(&name, &text)
-                    .map(|(line, what)| format!("{}:{line}: {what}", place.display())),
-            );
+            let place = place.display().to_string();
+            for (line, rule) in breaches(&name, &text) {
+                match exempt.get_mut(&(place.clone(), rule.word.to_owned())) {
+                    Some(used) => *used = true,
+                    None => faults.push(format!("{place}:{line}: {}", rule.text)),
+                }
+            }
+        }
+    }
+    for ((place, word), used) in exempt {
+        if !used {
+            faults.push(format!("{LIST}: {place} does not need `{word}` any more"));
         }
     }
     if !faults.is_empty() {
@@ -111,8 +126,28 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
+/// Reads the list of files that may: path and word of the rule, with whether something needed it.
+fn exemptions(list: &str) -> Result<BTreeMap<(String, String), bool>> {
+    let mut exempt = BTreeMap::new();
+    for (number, line) in list.lines().enumerate() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut words = line.split_whitespace();
+        let (Some(path), Some(word), Some(_reason)) = (words.next(), words.next(), words.next())
+        else {
+            bail!("{LIST}:{}: not a path, a word and a reason", number + 1);
+        };
+        exempt.insert((path.to_owned(), word.to_owned()), false);
+    }
+    Ok(exempt)
+}
+
 /// Lists the lines of one file that break a rule, counted from 1.
-fn breaches<'a>(of_crate: &'a str, text: &'a str) -> impl Iterator<Item = (usize, String)> + 'a {
+fn breaches<'a>(
+    of_crate: &'a str,
+    text: &'a str,
+) -> impl Iterator<Item = (usize, &'static Rule)> + 'a {
     let mut before = "";
     text.lines()
         .enumerate()
@@ -120,7 +155,7 @@ fn breaches<'a>(of_crate: &'a str, text: &'a str) -> impl Iterator<Item = (usize
         .filter_map(move |(number, line)| {
             let code = line.trim_start();
             let exempt = std::mem::replace(&mut before, code);
-            if code.starts_with("//") {
+            if code.starts_with("//") || code.starts_with("use ") {
                 return None;
             }
             let rule = RULES.iter().find(|rule| {
@@ -128,7 +163,7 @@ fn breaches<'a>(of_crate: &'a str, text: &'a str) -> impl Iterator<Item = (usize
                     && rule.traces.iter().any(|trace| code.contains(trace))
                     && !exempt.starts_with(&format!("// rules: {} here: ", rule.word))
             })?;
-            Some((number + 1, rule.text.to_owned()))
+            Some((number + 1, rule))
         })
 }
 
@@ -157,10 +192,12 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::breaches;
+    use super::{breaches, exemptions};
 
     fn told(of_crate: &str, text: &str) -> Vec<(usize, String)> {
-        breaches(of_crate, text).collect()
+        breaches(of_crate, text)
+            .map(|(line, rule)| (line, rule.text.to_owned()))
+            .collect()
     }
 
     #[test]
@@ -206,5 +243,11 @@ mod tests {
             .len(),
             1
         );
+    }
+
+    #[test]
+    fn an_exemption_without_a_reason_is_refused() {
+        assert_eq!(exemptions("# note\na.rs spawn because\n").unwrap().len(), 1);
+        assert!(exemptions("a.rs spawn\n").is_err());
     }
 }
