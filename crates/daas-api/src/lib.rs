@@ -12,6 +12,8 @@ pub mod endpoint;
 mod event;
 mod exec;
 mod failure;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod frame;
 mod grant;
 mod image;

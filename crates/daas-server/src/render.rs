@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use daas_api::Failure;
 use daas_model::Kind;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
 /// A failure on its way out of a handler.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub(crate) fn finish(mut response: Response, id: RequestId, what: &str) -> Respo
         let status = response.status();
         *response.body_mut() = Body::from(serde_json::to_vec(&problem).unwrap_or_default());
         let headers = response.headers_mut();
+        // What the empty body announced.
+        headers.remove(CONTENT_LENGTH);
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),

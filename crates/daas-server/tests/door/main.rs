@@ -1,0 +1,7 @@
+//! The door on a real socket, before a platform in memory.
+
+mod access;
+mod calls;
+mod house;
+mod sessions;
+mod slow;
