@@ -1,4 +1,4 @@
-//! Bodies of requests on their way to the origin: exactly as long as their head said, chunks written anew.
+//! Bodies on their way: exactly as long as their head said, chunks written anew.
 
 use super::head::Body;
 use std::io;
@@ -10,7 +10,7 @@ const CHUNK_LINE: usize = 1024;
 const TRAILERS: usize = 8 * 1024;
 const BUFFER: usize = 16 * 1024;
 
-/// Bytes from a client: first those that were read together with the head.
+/// Bytes of one side: first those that were read together with the head.
 pub(super) struct Ahead<R> {
     pub first: Vec<u8>,
     pub at: usize,
@@ -64,15 +64,36 @@ impl<R: AsyncRead + Unpin> Ahead<R> {
 fn cut() -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
-        "the client ended within its body",
+        "the stream ended within a body",
     )
 }
 
 fn malformed() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "the client's chunks are malformed",
+        "the chunks of a body are malformed",
     )
+}
+
+/// Copies everything up to the end of the stream. `count` hears of each piece.
+pub(super) async fn copy_all<R, W>(
+    from: &mut Ahead<R>,
+    to: &mut W,
+    mut count: impl FnMut(u64),
+) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let got = from.read(&mut buffer).await?;
+        if got == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..got]).await?;
+        count(got as u64);
+    }
 }
 
 /// Copies one body and not a byte more. `count` hears of each piece.

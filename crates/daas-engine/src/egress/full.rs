@@ -7,6 +7,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the kernel's link watch worker may take to let packets pass; it runs within a second.
+const UP: Duration = Duration::from_secs(3);
+/// How often that is looked at.
+const UP_STEP: Duration = Duration::from_millis(1);
 
 /// How the stands' links to the host look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,7 +217,36 @@ impl FullEgress {
             })
             .await
             .map_err(step("give the router its way out"))?;
+        self.until_up(net, &link.name)
+            .await
+            .map_err(step("look at the link"))?;
         Ok(link)
+    }
+
+    /// Waits until both ends pass packets. The first packet before that is lost, and a SYN costs a second
+    /// (reference/engine.md, 8.2).
+    async fn until_up(&self, net: &Arc<StandNet>, name: &str) -> Result<(), DialError> {
+        let start = tokio::time::Instant::now();
+        while start.elapsed() < UP {
+            let (here, there) = (name.to_owned(), name.to_owned());
+            let up = self
+                .dialer
+                .at_home("look at a link", move || is_up(&here))
+                .await?
+                && self
+                    .dialer
+                    .visit(net, "look at a link", move || is_up(&there))
+                    .await?;
+            if up {
+                return Ok(());
+            }
+            tokio::time::sleep(UP_STEP).await;
+        }
+        tracing::warn!(
+            link = name,
+            "a stand's link to the host does not come up, it may yet"
+        );
+        Ok(())
     }
 
     /// Takes link number `slot` away; right when it is gone already, as it is after the end of the stand's router.
@@ -337,6 +372,10 @@ fn exists(name: &str) -> io::Result<bool> {
         Err(error) if is_absent(&error) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+fn is_up(name: &str) -> io::Result<bool> {
+    Ok(Route::open()?.oper_state(index_of(name)?)? == netlink::OPER_UP)
 }
 
 fn remove(name: &str) -> io::Result<()> {

@@ -137,51 +137,55 @@ pub(super) fn read_request(bytes: &[u8]) -> Result<Request, BadHead> {
     })
 }
 
-/// Reads the head of an answer and writes it anew with `Connection: close`; what follows is passed on as it is until the end of the
-/// connection, so its framing is the client's to read. Returns the status with it.
-pub(super) fn rewrite_answer(bytes: &[u8]) -> Result<(u16, Vec<u8>), BadHead> {
-    let answer = |why| BadHead { status: 502, why };
-    let (first, fields) = split(bytes).map_err(|bad| answer(bad.why))?;
+/// What a proxy reads in the head of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub status: u16,
+    /// The head for the client: the connection ends behind it.
+    pub head: Vec<u8>,
+    /// What follows; nothing where the origin's end of the connection tells.
+    pub body: Option<Body>,
+}
+
+/// Reads the head of an answer, `bytes` up to and including its empty line, to a request that asked for a body or (`HEAD`) not.
+pub(super) fn read_answer(bytes: &[u8], bodiless: bool) -> Result<Answer, BadHead> {
+    let bad = |why| BadHead { status: 502, why };
+    let (first, fields) = split(bytes).map_err(|wrong| bad(wrong.why))?;
     let status = first
         .strip_prefix(b"HTTP/1.1 ")
         .or_else(|| first.strip_prefix(b"HTTP/1.0 "))
         .and_then(|rest| rest.first_chunk::<3>())
+        .filter(|digits| digits.iter().all(u8::is_ascii_digit))
         .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u16>().ok())
         .filter(|status| {
             (100..600).contains(status) && first.get(12).is_none_or(|byte| *byte == b' ')
         })
-        .ok_or_else(|| answer("the answer does not begin with `HTTP/1.1 status`"))?;
+        .ok_or_else(|| bad("the answer does not begin with `HTTP/1.1 status`"))?;
     if status == 101 {
-        return Err(answer(
+        return Err(bad(
             "the answer changes the protocol, which was not asked for",
         ));
     }
-    let chunked = fields.iter().any(|field| field.is(b"transfer-encoding"));
-    if chunked && fields.iter().any(|field| field.is(b"content-length")) {
-        return Err(answer(
-            "the answer has both a Content-Length and a Transfer-Encoding",
-        ));
-    }
-    let lengths: Vec<_> = fields
+    let described = fields
         .iter()
-        .filter(|field| field.is(b"content-length"))
-        .collect();
-    if lengths.iter().any(|field| field.value != lengths[0].value) {
-        return Err(answer("the answer has two lengths"));
-    }
+        .any(|field| field.is(b"content-length") || field.is(b"transfer-encoding"));
+    let body = framing(&fields, first.starts_with(b"HTTP/1.0")).map_err(|wrong| bad(wrong.why))?;
+    let body = if bodiless || status < 200 || status == 204 || status == 304 {
+        Some(Body::Length(0))
+    } else {
+        described.then_some(body)
+    };
     let mut head = first.to_vec();
     head.extend_from_slice(b"\r\n");
     write_fields(&mut head, &fields, |_| false);
-    for field in fields.iter().filter(|field| field.is(b"transfer-encoding")) {
-        head.extend_from_slice(b"Transfer-Encoding: ");
-        head.extend_from_slice(field.value);
-        head.extend_from_slice(b"\r\n");
+    if fields.iter().any(|field| field.is(b"transfer-encoding")) {
+        head.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if status >= 200 {
         head.extend_from_slice(b"Connection: close\r\n");
     }
     head.extend_from_slice(b"\r\n");
-    Ok((status, head))
+    Ok(Answer { status, head, body })
 }
 
 /// One field; the value without the blanks around it.
@@ -541,31 +545,63 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_closed_behind() {
-        let (status, head) = rewrite_answer(b"HTTP/1.1 200 OK\r\nKeep-Alive: 5\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n").unwrap();
-        assert_eq!(status, 200);
+    fn an_answer_is_closed_behind_and_its_length_is_known() {
+        let read = |text: &str, bodiless| {
+            let answer = read_answer(text.as_bytes(), bodiless);
+            answer.map(|answer| {
+                (
+                    answer.status,
+                    String::from_utf8(answer.head).unwrap(),
+                    answer.body,
+                )
+            })
+        };
+        let chunked = "HTTP/1.1 200 OK\r\nKeep-Alive: 5\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n";
+        let head =
+            "HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
         assert_eq!(
-            String::from_utf8(head).unwrap(),
-            "HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+            read(chunked, false),
+            Ok((200, head.into(), Some(Body::Chunked)))
         );
+        assert_eq!(read(chunked, true).unwrap().2, Some(Body::Length(0)));
+        let interim = "HTTP/1.1 100 Continue\r\n\r\n";
         assert_eq!(
-            rewrite_answer(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap(),
-            (100, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())
+            read(interim, false),
+            Ok((100, interim.into(), Some(Body::Length(0))))
         );
-        assert_eq!(rewrite_answer(b"HTTP/1.1 204\r\n\r\n").unwrap().0, 204);
+        for (text, bodiless, body) in [
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
+                false,
+                Some(Body::Length(7)),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
+                true,
+                Some(Body::Length(0)),
+            ),
+            (
+                "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n",
+                false,
+                Some(Body::Length(0)),
+            ),
+            ("HTTP/1.1 204\r\n\r\n", false, Some(Body::Length(0))),
+            ("HTTP/1.1 200 OK\r\n\r\n", false, None),
+            ("HTTP/1.0 200 OK\r\n\r\n", false, None),
+        ] {
+            assert_eq!(read(text, bodiless).unwrap().2, body, "{text:?}");
+        }
         for text in [
             "HTTP/2 200\r\n\r\n",
             "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1 +20 OK\r\n\r\n",
             "HTTP/1.1 101 Switching\r\n\r\n",
             "SSH-2.0-x\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
         ] {
-            assert_eq!(
-                rewrite_answer(text.as_bytes()).unwrap_err().status,
-                502,
-                "{text:?}"
-            );
+            assert_eq!(read(text, false).unwrap_err().status, 502, "{text:?}");
         }
     }
 
@@ -577,13 +613,14 @@ mod tests {
         ) {
             let mut bytes = noise;
             bytes.extend_from_slice(b"\r\n\r\n");
-            let _ = (read_request(&bytes), rewrite_answer(&bytes), head_end(&bytes));
+            let _ = (read_request(&bytes), read_answer(&bytes, false), head_end(&bytes));
             let text = format!("POST http://a.test/{path} HTTP/1.1\r\nHost: a.test\r\n{name}: {value}\r\n\r\n");
             if let Ok(Request::Forward { head, body, target, .. }) = read(&text) {
                 // The origin reads one head, and the same length as we did.
                 prop_assert_eq!(head_end(&head), Some(head.len()));
                 let (first, fields) = split(&head).unwrap();
-                prop_assert_eq!(first, format!("POST /{path} HTTP/1.1").as_bytes());
+                let expected = format!("POST /{path} HTTP/1.1");
+                prop_assert_eq!(first, expected.as_bytes());
                 prop_assert_eq!(framing(&fields, false).unwrap(), body);
                 prop_assert_eq!(fields.iter().filter(|f| f.is(b"host")).count(), 1);
                 prop_assert_eq!(target.host, "a.test");

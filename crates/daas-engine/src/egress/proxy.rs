@@ -3,7 +3,7 @@
 use super::address::Outbound;
 use super::body::{self, Ahead};
 use super::guard::{Guard, Refusal, Resolve, SystemNames};
-use super::head::{BadHead, Body, Request, Target, head_end, read_request, rewrite_answer};
+use super::head::{BadHead, Body, Request, Target, head_end, read_answer, read_request};
 use crate::dial::{DialError, Dialer, StandNet};
 use crate::publish::copy::{Traffic, both_ways};
 use daas_model::{Explain, Kind, StandId, Subnet};
@@ -29,8 +29,6 @@ const HEAD: usize = 32 * 1024;
 const IDLE: Duration = Duration::from_secs(600);
 /// How often that is looked at.
 const IDLE_STEP: Duration = Duration::from_secs(30);
-/// One piece of an answer.
-const RELAY: usize = 16 * 1024;
 /// How long a client may go on talking after it was answered, so that it can read the answer.
 const LINGER: Duration = Duration::from_secs(2);
 /// The most that it may say in this time.
@@ -443,7 +441,13 @@ impl Door {
             } => {
                 let ahead = bytes[end..].to_vec();
                 let done = self
-                    .forward(client, &target, &head, body, ahead, traffic)
+                    .forward(
+                        client,
+                        &target,
+                        (&head, body, method == "HEAD"),
+                        ahead,
+                        traffic,
+                    )
                     .await;
                 (Some((method, target)), done)
             }
@@ -490,8 +494,7 @@ impl Door {
         &self,
         client: &mut TcpStream,
         target: &Target,
-        head: &[u8],
-        body: Body,
+        (head, body, bodiless): (&[u8], Body, bool),
         ahead: Vec<u8>,
         traffic: &Traffic,
     ) -> Result<Outcome, Refused> {
@@ -508,9 +511,11 @@ impl Door {
                 why: format!("`{}` has hung up: {error}", target.host),
             });
         }
-        let outcome = exchange(client, &mut origin, body, ahead, traffic).await?;
+        let outcome = exchange(client, &mut origin, (body, bodiless), ahead, traffic).await?;
         if let Outcome::Passed(_) = outcome {
-            let _ = rustix::net::sockopt::set_socket_linger(&*client, None);
+            for stream in [&*client, &origin] {
+                let _ = rustix::net::sockopt::set_socket_linger(stream, None);
+            }
             hang_up(client).await;
         }
         Ok(outcome)
@@ -521,7 +526,7 @@ impl Door {
 async fn exchange(
     client: &mut TcpStream,
     origin: &mut TcpStream,
-    body: Body,
+    (body, bodiless): (Body, bool),
     ahead: Vec<u8>,
     traffic: &Traffic,
 ) -> Result<Outcome, Refused> {
@@ -536,7 +541,7 @@ async fn exchange(
         traffic.inward.fetch_add(bytes, Ordering::Relaxed);
     };
     let upward = body::copy(&mut from_client, &mut to_origin, body, count);
-    let downward = relay_answer(from_origin, &mut to_client, traffic);
+    let downward = relay_answer(from_origin, &mut to_client, bodiless, traffic);
     let idle = until_idle(traffic);
     tokio::pin!(upward, downward, idle);
     let mut sending = true;
@@ -563,12 +568,16 @@ async fn exchange(
     }
 }
 
-/// Passes on the answer: interim heads, the head with the connection's own fields replaced, and everything behind.
+/// Passes on the answer: interim heads, the head, and the body that it announces.
 async fn relay_answer(
     mut origin: tokio::net::tcp::ReadHalf<'_>,
     client: &mut tokio::net::tcp::WriteHalf<'_>,
+    bodiless: bool,
     traffic: &Traffic,
 ) -> Result<Outcome, Refused> {
+    let count = |bytes| {
+        traffic.outward.fetch_add(bytes, Ordering::Relaxed);
+    };
     let mut interim = false;
     let mut bytes = Vec::new();
     loop {
@@ -587,46 +596,33 @@ async fn relay_answer(
             Ok(Head::TooLong) => return refused("the head of the answer is too long"),
             Ok(Head::Ended) | Err(_) => return refused("the origin has hung up without an answer"),
         };
-        let (status, head) = match rewrite_answer(&bytes[..end]) {
+        let answer = match read_answer(&bytes[..end], bodiless) {
             Ok(answer) => answer,
             Err(bad) => return refused(bad.why),
         };
-        if client.write_all(&head).await.is_err() {
+        if client.write_all(&answer.head).await.is_err() {
             return Ok(Outcome::Broken);
         }
-        traffic
-            .outward
-            .fetch_add(head.len() as u64, Ordering::Relaxed);
+        count(answer.head.len() as u64);
         bytes.drain(..end);
-        if status >= 200 {
-            return Ok(relay_rest(origin, client, bytes, status, traffic).await);
+        if answer.status < 200 {
+            interim = true;
+            continue;
         }
-        interim = true;
-    }
-}
-
-/// Passes on what follows the last head, as it is.
-async fn relay_rest(
-    mut origin: tokio::net::tcp::ReadHalf<'_>,
-    client: &mut tokio::net::tcp::WriteHalf<'_>,
-    mut buffer: Vec<u8>,
-    status: u16,
-    traffic: &Traffic,
-) -> Outcome {
-    loop {
-        if client.write_all(&buffer).await.is_err() {
-            return Outcome::Broken;
-        }
-        traffic
-            .outward
-            .fetch_add(buffer.len() as u64, Ordering::Relaxed);
-        buffer.clear();
-        buffer.reserve(RELAY);
-        match origin.read_buf(&mut buffer).await {
-            Ok(1..) => {}
-            Ok(0) => return Outcome::Passed(status),
-            Err(_) => return Outcome::Broken,
-        }
+        let mut rest = Ahead {
+            first: bytes,
+            at: 0,
+            rest: BufReader::new(origin),
+        };
+        let copied = match answer.body {
+            Some(body) => body::copy(&mut rest, client, body, count).await,
+            None => body::copy_all(&mut rest, client, count).await,
+        };
+        return Ok(if copied.is_ok() {
+            Outcome::Passed(answer.status)
+        } else {
+            Outcome::Broken
+        });
     }
 }
 

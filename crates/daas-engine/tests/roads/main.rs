@@ -7,6 +7,8 @@
     reason = "a helper of a test fails as its test does"
 )]
 
+mod full;
 mod measure;
+mod proxy;
 mod publish;
 mod space;

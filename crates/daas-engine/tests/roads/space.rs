@@ -68,6 +68,25 @@ impl Space {
         run("ip", &all)
     }
 
+    /// Runs a program inside.
+    pub(crate) fn exec(&self, arguments: &[&str]) -> String {
+        let mut all = vec!["netns", "exec", &self.name];
+        all.extend(arguments);
+        run("ip", &all)
+    }
+
+    /// Returns how many packets were forwarded here from one link to another.
+    pub(crate) fn forwarded(&self) -> u64 {
+        let table = self.exec(&["cat", "/proc/net/snmp"]);
+        let mut lines = table.lines().filter(|line| line.starts_with("Ip:"));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let at = names
+            .split(' ')
+            .position(|name| name == "ForwDatagrams")
+            .unwrap();
+        values.split(' ').nth(at).unwrap().parse().unwrap()
+    }
+
     /// Joins two namespaces by a veth with an address at each end.
     pub(crate) fn join(
         &self,
