@@ -178,7 +178,8 @@ pub(super) fn fetch(address: IpAddr, port: u16) -> Result<String> {
     Ok(body.to_owned())
 }
 
-fn busybox_tree(root: &Path) -> Result<()> {
+/// Makes the root of the trial image.
+pub(super) fn busybox_tree(root: &Path) -> Result<()> {
     for folder in ["bin", "dev", "etc", "proc", "sys", "tmp", "root", "var"] {
         std::fs::create_dir_all(root.join(folder))?;
     }

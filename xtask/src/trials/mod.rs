@@ -3,6 +3,7 @@
 //! A trial ends with a census: nothing that bears the daemon's mark may be left.
 
 mod bed;
+mod containment;
 mod crash;
 mod fill;
 mod hostile;
@@ -10,6 +11,7 @@ mod many;
 mod survive;
 
 pub use bed::Bed;
+pub use containment::{Facts, containment_against_runc, facts_of_runc};
 pub use crash::{Damage, crash_matrix};
 pub use fill::million_files;
 pub use hostile::{HOSTS, Hostility, hostile_neighbour};
