@@ -2,8 +2,8 @@
 
 use crate::bench::say;
 use crate::trials::{
-    HOSTS, crash_matrix, daemon_dies, hostile_neighbour, many_at_once, million_files,
-    second_daemon_refuses,
+    HOSTS, containment_against_runc, crash_matrix, daemon_dies, hostile_neighbour, keeper_dies,
+    many_at_once, million_files, rights_of_files_and_listeners, second_daemon_refuses,
 };
 use crate::{programs, workspace};
 use anyhow::{Context, Result, bail};
@@ -17,7 +17,7 @@ struct Check {
     run: fn(&Path) -> Result<String>,
 }
 
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 10] = [
     Check {
         name: "fifty-at-once",
         what: "one file, 50 stands at once",
@@ -38,6 +38,21 @@ const CHECKS: [Check; 7] = [
                 second_daemon_refuses(program)?
             ))
         },
+    },
+    Check {
+        name: "keeper-dies",
+        what: "kill -9 of a keeper beside another stand",
+        run: keeper_dies,
+    },
+    Check {
+        name: "containment",
+        what: "a node against Debian's runc",
+        run: containment_against_runc,
+    },
+    Check {
+        name: "rights",
+        what: "modes of the state, and what listens",
+        run: rights_of_files_and_listeners,
     },
     Check {
         name: "crash-matrix",

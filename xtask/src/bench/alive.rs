@@ -6,6 +6,7 @@
 use super::figures::{self, Spread};
 use super::product::Product;
 use super::{Place, QUIET, image};
+use crate::house::Daemon;
 use crate::workspace;
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -28,7 +29,7 @@ pub(super) fn run(most: usize) -> Result<()> {
     product.up_as("warm")?;
     product.down_of("warm")?;
     std::thread::sleep(QUIET);
-    let before = Memory::now(product.daemon.mark())?;
+    let before = Memory::now(&product.daemon)?;
     let cpu_before = cpu_time(product.daemon.mark());
     let mut ups = Vec::new();
     let mut rows = Vec::new();
@@ -44,7 +45,7 @@ pub(super) fn run(most: usize) -> Result<()> {
             let execs = (0..EXECS)
                 .map(|_| product.exec("alive-1"))
                 .collect::<Result<Vec<_>>>()?;
-            let memory = Memory::now(product.daemon.mark())?;
+            let memory = Memory::now(&product.daemon)?;
             let last = &ups[ups.len().saturating_sub(10)..];
             rows.push(Row {
                 alive: number,
@@ -118,14 +119,15 @@ struct Memory {
 }
 
 impl Memory {
-    fn now(mark: &str) -> Result<Self> {
+    fn now(daemon: &Daemon) -> Result<Self> {
         let mut keepers_kib = 0;
         for entry in fs::read_dir("/proc").context("cannot read /proc")? {
             let path = entry?.path();
             let line = fs::read(path.join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line);
-            // A keeper names its stand; nodes run busybox and are the team's own memory, not ours.
-            if line.contains("keeper") && (line.contains(mark) || in_cgroup(&path, mark)) {
+            // Zygote, keepers and what they fork keep the daemon's command line; nodes run busybox and are the team's
+            // own memory, not ours.
+            if line.contains(daemon.mark()) && !path.ends_with(daemon.pid().to_string()) {
                 keepers_kib += kib_of(
                     &fs::read_to_string(path.join("smaps_rollup")).unwrap_or_default(),
                     &["Pss:"],
@@ -148,10 +150,6 @@ impl Memory {
             kernel_kib,
         })
     }
-}
-
-fn in_cgroup(process: &std::path::Path, mark: &str) -> bool {
-    fs::read_to_string(process.join("cgroup")).is_ok_and(|text| text.contains(mark))
 }
 
 /// Sums the numbers behind some names of a file of `name: number kB`.

@@ -8,6 +8,7 @@ mod crash;
 mod fill;
 mod hostile;
 mod many;
+mod rights;
 mod survive;
 
 pub use bed::Bed;
@@ -16,4 +17,5 @@ pub use crash::{Damage, crash_matrix};
 pub use fill::million_files;
 pub use hostile::{HOSTS, Hostility, hostile_neighbour};
 pub use many::many_at_once;
-pub use survive::{daemon_dies, second_daemon_refuses};
+pub use rights::rights_of_files_and_listeners;
+pub use survive::{daemon_dies, keeper_dies, second_daemon_refuses};

@@ -1,11 +1,12 @@
 //! The daemon dies, stands live on.
 
 use super::bed::{Bed, service};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Kills the daemon twice under `count` stands that write without pause, and reads every line of every log.
 ///
@@ -102,4 +103,95 @@ pub fn second_daemon_refuses(program: &Path) -> Result<String> {
     );
     bed.api().get("/system/info")?;
     Ok("the second daemon on one state folder refuses and names the first".to_owned())
+}
+
+/// Kills the keeper of a stand beside another stand.
+///
+/// # Errors
+/// When the stand does not come back within 5 s, the other is touched, or something is left.
+pub fn keeper_dies(program: &Path) -> Result<String> {
+    let bed = Bed::new(program)?;
+    let api = bed.api();
+    let node = service("node", "sleep 100000") + "    restart: always\n";
+    api.up("hurt", &bed.project(&node), 0)?;
+    api.up("other", &bed.project(&node), 0)?;
+    let (hurt, other) = (pid_of(&bed, "hurt")?, pid_of(&bed, "other")?);
+    let keeper = keeper_of(&bed, hurt)?;
+    let killed = Instant::now();
+    kill(keeper)?;
+    let until = killed + Duration::from_secs(5);
+    let back = loop {
+        match pid_of(&bed, "hurt") {
+            Ok(pid) if pid != hurt => break killed.elapsed(),
+            _ => ensure!(
+                Instant::now() < until,
+                "the stand is not back after 5 s: {:?}",
+                api.get("/stands/hurt")
+            ),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    ensure!(
+        !Path::new(&format!("/proc/{hurt}")).exists(),
+        "node {hurt} outlived its keeper {keeper}"
+    );
+    ensure!(
+        pid_of(&bed, "other")? == other,
+        "the other stand was touched"
+    );
+    let events = bed.events("hurt")?;
+    ensure!(
+        events.iter().any(|code| code == "keeper-lost"),
+        "no event tells of it: {events:?}"
+    );
+    api.down("hurt")?;
+    api.down("other")?;
+    bed.nothing_is_left()?;
+    Ok(format!(
+        "keeper killed: its node died with it and was back after {:.0} ms, the other stand went on",
+        back.as_secs_f64() * 1e3
+    ))
+}
+
+fn pid_of(bed: &Bed, stand: &str) -> Result<i64> {
+    let view = bed.api().get(&format!("/stands/{stand}"))?;
+    view["nodes"][0]["pid"]
+        .as_i64()
+        .with_context(|| format!("no pid in {view}"))
+}
+
+/// Finds the nearest ancestor that is the daemon's program and is named a keeper; otherwise the parent.
+fn keeper_of(bed: &Bed, node: i64) -> Result<i64> {
+    let mut ancestors = Vec::new();
+    let mut pid = node;
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let (_, rest) = stat.rsplit_once(") ").context("a strange stat file")?;
+        pid = rest
+            .split(' ')
+            .nth(1)
+            .context("a stat file without parent")?
+            .parse()?;
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if !String::from_utf8_lossy(&line).contains(bed.daemon.mark()) {
+            break;
+        }
+        ancestors.push(pid);
+    }
+    let named = ancestors.iter().find(|pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .is_ok_and(|name| name.contains("keeper"))
+    });
+    named
+        .or(ancestors.first())
+        .copied()
+        .context("the node has no ancestor of ours")
+}
+
+fn kill(pid: i64) -> Result<()> {
+    let killed = Command::new("kill")
+        .args(["-9", &pid.to_string()])
+        .status()?;
+    ensure!(killed.success(), "cannot kill process {pid}");
+    Ok(())
 }
