@@ -20,7 +20,9 @@ mod install;
 mod lease;
 mod names;
 
+pub(crate) use gc::partial_key;
 pub use gc::{GcPlan, InUse};
+pub(crate) use install::{LayerJob, check_size};
 pub(crate) use lease::{ALL, Lease};
 pub use names::{Listed, NameInfo};
 

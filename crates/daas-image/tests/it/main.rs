@@ -1,6 +1,9 @@
 //! Images against real tools: GNU tar, skopeo, Debian's registry, mmdebstrap.
 
+mod fake;
 mod layers;
 mod load;
 mod make;
+mod pull;
+mod registry;
 mod tree;
