@@ -9,6 +9,7 @@ pub mod egress;
 mod engine;
 mod error;
 mod fake;
+mod kernel;
 mod launch;
 mod layout;
 mod link;

@@ -1,6 +1,6 @@
 use super::firewall;
-use super::kernel;
 use crate::dial::{DialError, Dialer, StandNet};
+use crate::kernel;
 use daas_model::{Explain, Kind, Subnet};
 use daas_sys::netlink::{self, LinkEnd, Route};
 use std::collections::BTreeSet;
@@ -62,6 +62,21 @@ pub struct FullLink {
 }
 
 impl FullConfig {
+    /// The beginning of the names stands in rules: nothing that means something there may be in it.
+    fn check(&self) -> Result<(), FullError> {
+        let prefix = &self.prefix;
+        let letters = prefix
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if letters && (1..=8).contains(&prefix.len()) {
+            Ok(())
+        } else {
+            Err(FullError::Prefix {
+                prefix: prefix.clone(),
+            })
+        }
+    }
+
     /// Returns link number `slot`, or nothing when the block ends before.
     #[must_use]
     pub fn link(&self, slot: u32) -> Option<FullLink> {
@@ -76,6 +91,12 @@ impl FullConfig {
 /// A way out that could not be made or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum FullError {
+    /// The names of links would not begin with what the configuration says.
+    #[error("cannot name links `{prefix}0`, `{prefix}1`, ...")]
+    Prefix {
+        /// The configured beginning.
+        prefix: String,
+    },
     /// There is no such link.
     #[error("cannot join a stand with the host: there is no link number {slot}")]
     NoSlot {
@@ -97,6 +118,7 @@ pub enum FullError {
 impl Explain for FullError {
     fn code(&self) -> &'static str {
         match self {
+            Self::Prefix { .. } => "egress-link-name",
             Self::NoSlot { .. } => "egress-no-slot",
             Self::Step { .. } => "egress-full",
         }
@@ -104,6 +126,7 @@ impl Explain for FullError {
 
     fn kind(&self) -> Kind {
         match self {
+            Self::Prefix { .. } => Kind::Input,
             Self::NoSlot { .. } => Kind::Conflict,
             Self::Step { .. } => Kind::Outside,
         }
@@ -111,6 +134,7 @@ impl Explain for FullError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Prefix { .. } => Some("1 to 8 of a-z, 0-9 and -, for example `daas-x`".into()),
             Self::NoSlot { .. } => Some("remove stands, or configure a larger block for their links".into()),
             Self::Step { .. } => Some(
                 "`egress: full` needs the package nftables and a kernel with veth and nf_tables; `daas doctor` looks for both"
@@ -144,6 +168,7 @@ impl FullEgress {
     /// # Errors
     /// [`FullError::Step`] with the step that failed.
     pub async fn prepare(&self) -> Result<(), FullError> {
+        self.config.check()?;
         const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
         let config = &self.config;
         let home = self.dialer.home();
@@ -188,6 +213,7 @@ impl FullEgress {
         net: &Arc<StandNet>,
         networks: &[Subnet],
     ) -> Result<FullLink, FullError> {
+        self.config.check()?;
         let link = self.config.link(slot).ok_or(FullError::NoSlot { slot })?;
         let step = |step| {
             let link = link.name.clone();

@@ -1,6 +1,6 @@
 use super::address::{Forbidden, Outbound};
-use super::kernel;
 use crate::dial::Dialer;
+use crate::kernel;
 use std::fmt;
 use std::future::Future;
 use std::io;

@@ -13,7 +13,6 @@ mod firewall;
 mod full;
 mod guard;
 mod head;
-mod kernel;
 mod proxy;
 
 pub use address::{Forbidden, Outbound};

@@ -21,14 +21,10 @@ use tokio::task::JoinSet;
 
 /// The port at every gateway, Squid's, which people know.
 pub const PROXY_PORT: u16 = 3128;
-/// How long a client may take for a head, from the first byte of the connection to the last of the head.
-const HEAD_TIME: Duration = Duration::from_secs(15);
 /// The longest head. Cookies of 8 KiB are seen, and four of them fit.
 const HEAD: usize = 32 * 1024;
-/// How long nothing may pass either way before a connection ends.
-const IDLE: Duration = Duration::from_secs(600);
-/// How often that is looked at.
-const IDLE_STEP: Duration = Duration::from_secs(30);
+/// How many times within the idle time the traffic is looked at.
+const IDLE_STEPS: u32 = 20;
 /// How long a client may go on talking after it was answered, so that it can read the answer.
 const LINGER: Duration = Duration::from_secs(2);
 /// The most that it may say in this time.
@@ -44,6 +40,10 @@ pub struct ProxyConfig {
     pub closed_ports: Vec<u16>,
     /// Connections of one stand at once.
     pub most_connections: usize,
+    /// How long a client may take for a head, from the beginning of the connection to the last byte of the head.
+    pub head_time: Duration,
+    /// How long nothing may pass either way before a connection ends.
+    pub idle_time: Duration,
 }
 
 impl Default for ProxyConfig {
@@ -52,6 +52,8 @@ impl Default for ProxyConfig {
             outbound: Outbound::default(),
             closed_ports: vec![25],
             most_connections: 512,
+            head_time: Duration::from_secs(15),
+            idle_time: Duration::from_secs(600),
         }
     }
 }
@@ -131,6 +133,8 @@ struct Inner {
     supervisor: Supervisor,
     guard: Guard,
     most_connections: usize,
+    head_time: Duration,
+    idle_time: Duration,
     accesses: mpsc::Sender<Access>,
 }
 
@@ -165,6 +169,8 @@ impl EgressProxy {
             outbound,
             closed_ports,
             most_connections,
+            head_time,
+            idle_time,
         } = config;
         let guard = Guard {
             dialer,
@@ -177,6 +183,8 @@ impl EgressProxy {
                 supervisor,
                 guard,
                 most_connections,
+                head_time,
+                idle_time,
                 accesses,
             }),
         }
@@ -417,7 +425,9 @@ impl Door {
                 }),
             )
         };
-        let end = match tokio::time::timeout(HEAD_TIME, read_head(client, &mut bytes)).await {
+        let end = match tokio::time::timeout(self.inner.head_time, read_head(client, &mut bytes))
+            .await
+        {
             Ok(Ok(Head::Whole(end))) => end,
             Ok(Ok(Head::TooLong)) => return refused(431, "the head of the request is too long"),
             // It went away: there is nobody to answer.
@@ -479,7 +489,7 @@ impl Door {
         };
         let whole = tokio::select! {
             done = work => done.is_ok(),
-            () = until_idle(traffic) => false,
+            () = until_idle(traffic, self.inner.idle_time) => false,
         };
         if !whole {
             return Ok(Outcome::Broken);
@@ -511,7 +521,10 @@ impl Door {
                 why: format!("`{}` has hung up: {error}", target.host),
             });
         }
-        let outcome = exchange(client, &mut origin, (body, bodiless), ahead, traffic).await?;
+        let outcome = tokio::select! {
+            outcome = exchange(client, &mut origin, (body, bodiless), ahead, traffic) => outcome?,
+            () = until_idle(traffic, self.inner.idle_time) => Outcome::Broken,
+        };
         if let Outcome::Passed(_) = outcome {
             for stream in [&*client, &origin] {
                 let _ = rustix::net::sockopt::set_socket_linger(stream, None);
@@ -542,8 +555,7 @@ async fn exchange(
     };
     let upward = body::copy(&mut from_client, &mut to_origin, body, count);
     let downward = relay_answer(from_origin, &mut to_client, bodiless, traffic);
-    let idle = until_idle(traffic);
-    tokio::pin!(upward, downward, idle);
+    tokio::pin!(upward, downward);
     let mut sending = true;
     loop {
         tokio::select! {
@@ -563,7 +575,6 @@ async fn exchange(
                 Err(_) => sending = false,
             },
             answered = &mut downward => return answered,
-            () = &mut idle => return Ok(Outcome::Broken),
         }
     }
 }
@@ -661,16 +672,16 @@ async fn read_head(from: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> 
     }
 }
 
-/// Returns when nothing has passed for a while.
-async fn until_idle(traffic: &Traffic) {
+/// Returns when nothing has passed for `idle`.
+async fn until_idle(traffic: &Traffic, idle: Duration) {
     let sum = || traffic.inward.load(Ordering::Relaxed) + traffic.outward.load(Ordering::Relaxed);
     let (mut last, mut since) = (sum(), tokio::time::Instant::now());
     loop {
-        tokio::time::sleep(IDLE_STEP).await;
+        tokio::time::sleep(idle / IDLE_STEPS).await;
         let now = sum();
         if now != last {
             (last, since) = (now, tokio::time::Instant::now());
-        } else if since.elapsed() >= IDLE {
+        } else if since.elapsed() >= idle {
             return;
         }
     }

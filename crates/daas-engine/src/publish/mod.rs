@@ -11,9 +11,11 @@ pub(crate) mod copy;
 mod error;
 mod publisher;
 mod route;
+mod routed;
 mod tcp;
 mod udp;
 
 pub use addresses::HostRange;
 pub use error::PublishError;
 pub use publisher::{Answering, Forward, Published, Publisher};
+pub use routed::{RoutedAddresses, RoutedError};

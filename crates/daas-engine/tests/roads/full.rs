@@ -2,7 +2,7 @@
 
 use crate::space::{Space, TestStand, node};
 use daas_engine::dial::Dialer;
-use daas_engine::egress::{FullConfig, FullEgress};
+use daas_engine::egress::{FullConfig, FullEgress, FullError};
 use daas_model::Subnet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -243,18 +243,20 @@ async fn root_a_host_that_forwarded_before_goes_on_forwarding() {
 async fn root_a_step_that_fails_is_told_and_the_next_try_finishes() {
     let (host, stand) = (Space::new("host"), TestStand::new());
     let dialer = Dialer::at_home_in(host.net()).unwrap();
-    let egress = FullEgress::new(
-        dialer.clone(),
-        FullConfig {
-            prefix: "daas-much-too-long".into(),
+    for prefix in ["", "much-too-long", "x\" drop"] {
+        let config = FullConfig {
+            prefix: prefix.into(),
             ..FullConfig::default()
-        },
-    );
-    let error = egress.open(0, &stand.router.net(), &[]).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "cannot join a stand with the host: there is no link number 0"
-    );
+        };
+        let egress = FullEgress::new(dialer.clone(), config);
+        assert!(matches!(
+            egress.prepare().await,
+            Err(FullError::Prefix { .. })
+        ));
+        let opened = egress.open(0, &stand.router.net(), &[]).await;
+        assert!(matches!(opened, Err(FullError::Prefix { .. })));
+    }
+    assert_eq!(host.exec(&["nft", "list", "ruleset"]), "");
     let egress = FullEgress::new(dialer, FullConfig::default());
     // Half of the work was done when the power of the daemon went.
     stand

@@ -1,7 +1,8 @@
 //! Figures of one run: `cargo test --release -p daas-engine --test roads -- --ignored --nocapture measure`.
 
-use crate::space::{TestStand, host_address, node, stand};
+use crate::space::{Space, TestStand, host_address, node, stand};
 use daas_engine::dial::Dialer;
+use daas_engine::egress::{FullConfig, FullEgress};
 use daas_engine::publish::{Published, Publisher};
 use daas_model::Protocol;
 use daas_tasks::Supervisor;
@@ -148,4 +149,25 @@ async fn root_measure_the_dialer_and_a_published_port_against_plain_loopback() {
         println!("{:10.2} {name}", median(values));
     }
     publisher.remove(&id).await;
+
+    let host = Space::new("host");
+    let egress = FullEgress::new(
+        Dialer::at_home_in(host.net()).unwrap(),
+        FullConfig::default(),
+    );
+    let (mut prepare, mut open) = (Vec::new(), Vec::new());
+    for slot in 0..10 {
+        let start = Instant::now();
+        egress.prepare().await.unwrap();
+        prepare.push(start.elapsed().as_secs_f64() * 1e3);
+        let start = Instant::now();
+        egress.open(slot, &net, &[]).await.unwrap();
+        open.push(start.elapsed().as_secs_f64() * 1e3);
+        egress.close(slot).await.unwrap();
+    }
+    println!(
+        "{:10.2} ms: the host prepared for egress full",
+        median(prepare)
+    );
+    println!("{:10.2} ms: egress full opened", median(open));
 }

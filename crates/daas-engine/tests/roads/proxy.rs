@@ -36,16 +36,25 @@ impl Site {
     }
 
     async fn with(dialer: Dialer, allow: &[&str], names: impl Resolve) -> Self {
-        let supervisor = Supervisor::new();
-        let (sender, accesses) = mpsc::channel(100);
         let allow = allow
             .iter()
             .map(|text| Subnet::parse(text).unwrap())
             .collect();
-        let config = ProxyConfig {
-            outbound: Outbound { allow },
-            ..ProxyConfig::default()
-        };
+        let outbound = Outbound { allow };
+        Self::configured(
+            dialer,
+            ProxyConfig {
+                outbound,
+                ..ProxyConfig::default()
+            },
+            names,
+        )
+        .await
+    }
+
+    async fn configured(dialer: Dialer, config: ProxyConfig, names: impl Resolve) -> Self {
+        let supervisor = Supervisor::new();
+        let (sender, accesses) = mpsc::channel(100);
         let proxy =
             EgressProxy::with_names(dialer.clone(), supervisor.clone(), config, sender, names);
         let space = TestStand::new();
@@ -516,4 +525,66 @@ async fn root_a_broken_answer_does_not_look_whole_and_a_closed_proxy_ends_its_tu
         )
         .await;
     assert!(gone.is_err());
+}
+
+#[tokio::test]
+async fn root_slow_clients_are_sent_away_and_their_places_are_free_again() {
+    let config = ProxyConfig {
+        outbound: Outbound {
+            allow: vec![Subnet::parse("127.0.0.1/32").unwrap()],
+        },
+        most_connections: 20,
+        head_time: Duration::from_millis(300),
+        idle_time: Duration::from_millis(300),
+        ..ProxyConfig::default()
+    };
+    let mut site = Site::configured(Dialer::new().unwrap(), config, SystemNames).await;
+    let origin = Origin::new().await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut stream = site.connect().await;
+        stream
+            .write_all(b"GET http://a.test/ HTTP/1.1\r\nHost: ")
+            .await
+            .unwrap();
+        slow.push(stream);
+    }
+    let mut heard = String::new();
+    let mut late = site.connect().await;
+    late.write_all(b"GET").await.unwrap();
+    late.read_to_string(&mut heard).await.unwrap();
+    assert!(
+        heard.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+        "{heard}"
+    );
+    for mut stream in slow {
+        heard.clear();
+        stream.read_to_string(&mut heard).await.unwrap();
+        assert!(
+            heard.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
+            "{heard}"
+        );
+    }
+    // A tunnel in which nobody says anything ends too.
+    let mut tunnel = site.connect().await;
+    tunnel
+        .write_all(format!("CONNECT {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.address).as_bytes())
+        .await
+        .unwrap();
+    let mut all = Vec::new();
+    let ended = tunnel.read_to_end(&mut all).await.unwrap_err();
+    assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(
+        String::from_utf8(all).unwrap(),
+        "HTTP/1.1 200 Connection established\r\n\r\n"
+    );
+    assert_eq!(site.accesses.recv().await.unwrap().outcome, Outcome::Broken);
+    let answer = site
+        .ask(&format!(
+            "GET http://{}/ HTTP/1.1\r\nHost: x\r\n\r\n",
+            origin.address
+        ))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    site.end().await;
 }

@@ -1,7 +1,7 @@
 use crate::space::{NODE, Space, TestStand, hear, host_address, node, stand};
 use daas_engine::dial::{DialError, Dialer};
-use daas_engine::publish::{PublishError, Published, Publisher};
-use daas_model::{Explain, Protocol};
+use daas_engine::publish::{HostRange, PublishError, Published, Publisher, RoutedAddresses};
+use daas_model::{Explain, Protocol, Subnet};
 use daas_tasks::Supervisor;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -517,4 +517,116 @@ async fn root_the_dialer_says_who_did_not_answer_and_survives_a_panic() {
             here().unwrap()
         );
     }
+}
+
+#[tokio::test]
+async fn root_udp_clients_stay_with_their_node_until_it_moves() {
+    let (dialer, supervisor, publisher) = publisher();
+    let space = TestStand::new();
+    space
+        .node
+        .ip(&["addr", "add", "10.0.0.3/24", "dev", "eth0"]);
+    let targets: [SocketAddr; 2] = [node(514), "10.0.0.3:514".parse().unwrap()];
+    for (target, name) in targets.iter().zip(["a", "b"]) {
+        let socket = dialer.bind_udp(&space.node.net(), *target).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok((_, from)) = socket.recv_from(&mut [0; 2000]).await {
+                socket.send_to(name.as_bytes(), from).await.unwrap();
+            }
+        });
+    }
+    let (id, address, net) = (stand("udp"), host_address(), space.router.net());
+    let open = publisher
+        .set(&id, &net, address, &[udp(514, &targets)])
+        .await;
+    assert!(open.failed.is_empty());
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.connect(SocketAddr::new(address, 514)).await.unwrap();
+        clients.push(client);
+    }
+    let ask = async |client: &UdpSocket, length: usize| {
+        client.send(&vec![1; length]).await.unwrap();
+        let mut name = [0; 10];
+        let length = client.recv(&mut name).await.unwrap();
+        String::from_utf8_lossy(&name[..length]).into_owned()
+    };
+    let first = [ask(&clients[0], 1).await, ask(&clients[1], 1400).await];
+    assert!(first == ["a", "b"] || first == ["b", "a"], "{first:?}");
+    for _ in 0..3 {
+        assert_eq!(
+            [ask(&clients[0], 1).await, ask(&clients[1], 1).await],
+            first
+        );
+    }
+    let moved = publisher
+        .set(&id, &net, address, &[udp(514, &targets[..1])])
+        .await;
+    assert!(moved.failed.is_empty());
+    // The association with the other node ends; a datagram that it still takes is lost, as UDP may.
+    for client in &clients {
+        while tokio::time::timeout(Duration::from_millis(200), ask(client, 1)).await
+            != Ok("a".to_owned())
+        {}
+    }
+    publisher.remove(&id).await;
+    assert!(supervisor.status().is_empty());
+    UdpSocket::bind(SocketAddr::new(address, 514))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn root_a_routed_range_is_given_to_an_interface_address_by_address() {
+    let (host, world) = (Space::new("host"), Space::new("world"));
+    host.join("lan", "192.0.2.1/24", &world, "eth0", "192.0.2.2/24");
+    world.ip(&["route", "add", "198.51.100.0/24", "via", "192.0.2.1"]);
+    let dialer = Dialer::at_home_in(host.net()).unwrap();
+    let range = HostRange::new(Subnet::parse("198.51.100.0/24").unwrap());
+    let routed = RoutedAddresses::new(dialer.clone(), "lan".into(), range);
+    let publisher = Publisher::new(dialer.clone(), Supervisor::new());
+    let space = TestStand::new();
+    space.says(&dialer, 80, "routed").await;
+    let (id, address) = (stand("routed"), range.next(&[].into(), None).unwrap());
+    let routes = [tcp(80, &[node(80)])];
+    let early = publisher
+        .set(&id, &space.router.net(), address, &routes)
+        .await;
+    assert_eq!(early.failed[0].code(), "address-not-on-host");
+    for _ in 0..2 {
+        routed.add(address).await.unwrap();
+    }
+    let open = publisher
+        .set(&id, &space.router.net(), address, &routes)
+        .await;
+    assert!(open.failed.is_empty(), "{:?}", open.failed);
+    let at = SocketAddr::new(address, 80);
+    let mut stream = dialer
+        .connect_tcp(&world.net(), at, Duration::from_secs(5))
+        .await
+        .unwrap();
+    let mut words = String::new();
+    stream.read_to_string(&mut words).await.unwrap();
+    assert_eq!(words, "routed");
+    publisher.remove(&id).await;
+    let second = range.next(&[address].into(), Some(address)).unwrap();
+    routed.add(second).await.unwrap();
+    assert_eq!(routed.sweep([second].into()).await.unwrap(), [address]);
+    for _ in 0..2 {
+        routed.remove(second).await.unwrap();
+    }
+    let left = host.ip(&["-4", "-o", "addr", "show", "dev", "lan"]);
+    assert!(
+        left.lines().count() == 1 && left.contains("192.0.2.1/24"),
+        "{left}"
+    );
+    let nowhere = RoutedAddresses::new(dialer, "nolink".into(), range)
+        .add(address)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        nowhere.to_string(),
+        "cannot add 198.51.100.1 on interface `nolink`"
+    );
 }
