@@ -66,6 +66,20 @@ pub fn reap_any() -> io::Result<Option<(i32, End)>> {
     }
 }
 
+/// Reaps child `pid` if it has ended; never waits.
+///
+/// # Errors
+/// What waitpid(2) says: `ECHILD` if there is no such child (any more).
+pub fn reap_one(pid: i32) -> io::Result<Option<End>> {
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the answer.
+    let answer = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG | libc::__WALL) };
+    match check(answer.into())? {
+        0 => Ok(None),
+        _ => Ok(Some(end_of(status))),
+    }
+}
+
 /// Waits for the end of child `pid`.
 ///
 /// # Errors
@@ -151,6 +165,31 @@ pub fn reset_signals() {
     }
 }
 
+/// Lets the kernel reap our children.
+///
+/// # Errors
+/// What signal(2) says.
+pub fn ignore_children() -> io::Result<()> {
+    ignore(libc::SIGCHLD)
+}
+
+/// Makes a write to a reader that is gone an error instead of our end.
+///
+/// # Errors
+/// What signal(2) says.
+pub fn ignore_broken_pipes() -> io::Result<()> {
+    ignore(libc::SIGPIPE)
+}
+
+fn ignore(signal: i32) -> io::Result<()> {
+    // SAFETY: SIG_IGN is a valid disposition for both signals.
+    if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// Closes every descriptor from `first` on.
 ///
 /// # Errors
@@ -182,6 +221,22 @@ pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     }
     // SAFETY: as above.
     check(unsafe { libc::syscall(libc::SYS_close_range, from, libc::c_uint::MAX, 0) }).map(|_| ())
+}
+
+/// Closes every descriptor from 3 on that is not in `keep`; for a process that was just forked and owns none of the others.
+///
+/// # Errors
+/// What close_range(2) says.
+pub fn close_all_but_standard(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    // SAFETY: 0, 1 and 2 are open in every process of ours (the Rust runtime sees to it), and borrowing them only keeps them.
+    let standard = unsafe {
+        [
+            BorrowedFd::borrow_raw(0),
+            BorrowedFd::borrow_raw(1),
+            BorrowedFd::borrow_raw(2),
+        ]
+    };
+    close_all_but(&[&standard, keep].concat())
 }
 
 /// Makes `fd` descriptor number `number` (0, 1 or 2), open across exec.
@@ -325,6 +380,31 @@ pub fn set_rlimit(name: &str, soft: u64, hard: u64) -> io::Result<()> {
         }
         other => other.map(|_| ()),
     }
+}
+
+/// Raises the hard limit `name` of the calling process to `wanted`, as far as the kernel lets us; the soft limit stays.
+///
+/// # Errors
+/// `InvalidInput` for an unknown name; `EPERM` without `CAP_SYS_RESOURCE`.
+pub fn raise_hard_limit(name: &str, wanted: u64) -> io::Result<()> {
+    let Some((_, resource)) = RLIMITS.iter().find(|(known, _)| *known == name) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("`{name}` is no resource limit"),
+        ));
+    };
+    let mut now = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `now` is a valid place for the answer.
+    check(unsafe { libc::getrlimit(*resource, &raw mut now) }.into())?;
+    if now.rlim_max >= wanted {
+        return Ok(());
+    }
+    now.rlim_max = wanted;
+    // SAFETY: `now` is a valid rlimit.
+    check(unsafe { libc::setrlimit(*resource, &raw const now) }.into()).map(|_| ())
 }
 
 /// Returns when process `pid` started, in clock ticks since boot; with the pid it names a process for good.

@@ -1,0 +1,103 @@
+//! A socket between processes of one keeper: frames with descriptors, blocking.
+
+use crate::codec::{Decoder, encode};
+use daas_sys::fdpass;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// One end.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    fd: OwnedFd,
+    decoder: Decoder,
+    fds: VecDeque<OwnedFd>,
+}
+
+impl Channel {
+    pub(crate) fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok((Self::new(a), Self::new(b)))
+    }
+
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            decoder: Decoder::default(),
+            fds: VecDeque::new(),
+        }
+    }
+
+    /// Sends a frame whole, waiting for room.
+    pub(crate) fn send<T: Serialize>(&self, body: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let bytes = encode(body).map_err(io::Error::other)?;
+        let mut sent = fdpass::send(self.fd.as_fd(), &bytes, fds)?;
+        while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+            sent += fdpass::send(self.fd.as_fd(), rest, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Receives the next frame; `None` at the end of the stream. Waits, unless the socket was made not to (`WouldBlock`).
+    pub(crate) fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        loop {
+            if let Some(body) = self.decoder.next().map_err(io::Error::other)? {
+                return Ok(Some(body));
+            }
+            let mut buffer = [0; 16 << 10];
+            let mut fds = Vec::new();
+            let got = fdpass::receive(self.fd.as_fd(), &mut buffer, &mut fds)?;
+            self.fds.extend(fds);
+            if got == 0 {
+                return Ok(None);
+            }
+            self.decoder.push(buffer.get(..got).unwrap_or_default());
+        }
+    }
+
+    /// Receives one raw byte; `None` at the end of the stream. For the direction that carries no frames.
+    pub(crate) fn receive_byte(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let got = fdpass::receive(self.fd.as_fd(), &mut byte, &mut Vec::new())?;
+        Ok((got == 1).then_some(byte[0]))
+    }
+
+    /// Sends raw bytes.
+    pub(crate) fn send_bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        fdpass::send(self.fd.as_fd(), bytes, &[]).map(|_| ())
+    }
+
+    /// Takes the descriptors that have come so far, in order.
+    pub(crate) fn take_fds(&mut self) -> Vec<OwnedFd> {
+        self.fds.drain(..).collect()
+    }
+
+    /// Makes receiving answer `WouldBlock` instead of waiting.
+    pub(crate) fn do_not_wait(&self) -> io::Result<()> {
+        let flags = rustix::fs::fcntl_getfl(&self.fd)?;
+        Ok(rustix::fs::fcntl_setfl(
+            &self.fd,
+            flags | rustix::fs::OFlags::NONBLOCK,
+        )?)
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.fd
+    }
+}

@@ -1,0 +1,278 @@
+//! The helper that streams files of a node: with the node's root as its own, in the stand's user namespace, running no file of the image.
+//!
+//! Because its root is the node's, no path and no link can lead it anywhere else (security row S4).
+
+use crate::birth::{CopyBirth, CopyWay, Report};
+use crate::channel::Channel;
+use crate::child::{At, Step, fd, follow_keeper, give_up, refuse};
+use crate::child_node::enter_stopped;
+use daas_sys::{caps, netns, process};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+pub(crate) fn live(copy: &CopyBirth, fds: &[OwnedFd]) -> i32 {
+    let Some(status) = fds.get(copy.status).and_then(|fd| fd.try_clone().ok()) else {
+        return 126;
+    };
+    let status = Channel::new(status);
+    match run(copy, fds, &status) {
+        Ok(bytes) => {
+            let _ = status.send(&Report::Copied(bytes), &[]);
+            0
+        }
+        Err(failure) => give_up(&status, failure),
+    }
+}
+
+fn run(copy: &CopyBirth, fds: &[OwnedFd], status: &Channel) -> Step<u64> {
+    let stream = fd(fds, copy.stream)?
+        .try_clone_to_owned()
+        .at(|| "take the stream")?;
+    match (&copy.pidfd, &copy.root) {
+        (Some(pidfd), _) => {
+            netns::enter_mounts_of(fd(fds, *pidfd)?).at(|| "enter the node's files")?;
+            process::become_user(0, 0, &[]).at(|| "become root of the stand")?;
+        }
+        (None, Some((root, plans))) => {
+            process::become_user(0, 0, &[]).at(|| "become root of the stand")?;
+            enter_stopped(fd(fds, *root)?, plans, fds)?;
+        }
+        (None, None) => return refuse("find the node's files", "this is a mistake of the keeper"),
+    }
+    follow_keeper(status)?;
+    let keep = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"]
+        .iter()
+        .filter_map(|name| caps::bit(name))
+        .fold(0, |all, bit| all | bit);
+    caps::bound(keep).at(|| "bound capabilities")?;
+    caps::set(keep).at(|| "set capabilities")?;
+    process::no_new_privileges().at(|| "set no_new_privs")?;
+    rustix::process::umask(Mode::empty());
+    let path = Path::new(&copy.path);
+    if !path.is_absolute() {
+        return refuse(
+            format!("copy `{}`", copy.path),
+            "a path inside a node is absolute",
+        );
+    }
+    match &copy.way {
+        CopyWay::Out { follow } => {
+            copy_out(path, *follow, File::from(stream)).at(|| format!("copy {} out", copy.path))
+        }
+        CopyWay::In { owner } => {
+            copy_in(path, *owner, File::from(stream)).at(|| format!("copy into {}", copy.path))
+        }
+    }
+}
+
+/// Counts what goes by.
+struct Counted<S> {
+    inner: S,
+    bytes: u64,
+}
+
+impl<S: Write> Write for Counted<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<S: Read> Read for Counted<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.bytes += got as u64;
+        Ok(got)
+    }
+}
+
+fn copy_out(path: &Path, follow: bool, stream: File) -> io::Result<u64> {
+    let start = if follow {
+        fs::canonicalize(path)?
+    } else {
+        path.to_path_buf()
+    };
+    fs::symlink_metadata(&start)?;
+    // The archive's names begin with the last name of the asked path, as `docker cp` has it; of `/` with `.`.
+    let name = path
+        .file_name()
+        .map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let mut tar = tar::Builder::new(Counted {
+        inner: io::BufWriter::with_capacity(1 << 16, stream),
+        bytes: 0,
+    });
+    tar.follow_symlinks(false);
+    let mut pending = vec![(start, name)];
+    while let Some((file, name)) = pending.pop() {
+        let Ok(meta) = fs::symlink_metadata(&file) else {
+            continue;
+        };
+        let mut header = tar::Header::new_gnu();
+        header.set_metadata_in_mode(&meta, tar::HeaderMode::Complete);
+        let kind = meta.file_type();
+        if kind.is_dir() {
+            header.set_size(0);
+            tar.append_data(&mut header, &name, io::empty())?;
+            let Ok(entries) = fs::read_dir(&file) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                pending.push((entry.path(), name.join(entry.file_name())));
+            }
+        } else if kind.is_symlink() {
+            header.set_size(0);
+            tar.append_link(&mut header, &name, fs::read_link(&file)?)?;
+        } else if kind.is_file() {
+            let open = rustix::fs::open(
+                &file,
+                OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+                Mode::empty(),
+            );
+            // Gone since it was listed.
+            let Ok(open) = open else { continue };
+            let open = File::from(open);
+            let size = open.metadata()?.size();
+            header.set_size(size);
+            // A file that grows or shrinks while it is read must not break the archive.
+            tar.append_data(
+                &mut header,
+                &name,
+                open.take(size).chain(io::repeat(0)).take(size),
+            )?;
+        } else if std::os::unix::fs::FileTypeExt::is_fifo(&kind) {
+            header.set_entry_type(tar::EntryType::Fifo);
+            header.set_size(0);
+            tar.append_data(&mut header, &name, io::empty())?;
+        }
+    }
+    let mut counted = tar.into_inner()?;
+    counted.flush()?;
+    Ok(counted.bytes)
+}
+
+fn copy_in(path: &Path, owner: Option<(u32, u32)>, stream: File) -> io::Result<u64> {
+    let folder = fs::canonicalize(path)?;
+    if !fs::metadata(&folder)?.is_dir() {
+        return Err(io::Error::from_raw_os_error(
+            rustix::io::Errno::NOTDIR.raw_os_error(),
+        ));
+    }
+    let mut tar = tar::Archive::new(Counted {
+        inner: io::BufReader::with_capacity(1 << 16, stream),
+        bytes: 0,
+    });
+    let mut folders = Vec::new();
+    for entry in tar.entries()? {
+        let mut entry = entry?;
+        let inside: PathBuf = entry
+            .path()?
+            .components()
+            .filter(|c| matches!(c, Component::Normal(_)))
+            .collect();
+        if entry
+            .path()?
+            .components()
+            .any(|c| matches!(c, Component::ParentDir))
+        {
+            return Err(io::Error::other("the archive holds a name with `..`"));
+        }
+        if inside.as_os_str().is_empty() {
+            continue;
+        }
+        let target = folder.join(&inside);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let mode = entry.header().mode()? & 0o7777;
+        let number =
+            |n: io::Result<u64>| n.and_then(|n| u32::try_from(n).map_err(io::Error::other));
+        let (uid, gid) = match owner {
+            Some(owner) => owner,
+            None => (number(entry.header().uid())?, number(entry.header().gid())?),
+        };
+        let there = fs::symlink_metadata(&target).ok();
+        let is_folder = entry.header().entry_type().is_dir();
+        if let Some(there) = &there
+            && !(is_folder && there.is_dir())
+        {
+            if there.is_dir() {
+                return Err(io::Error::other(format!(
+                    "{} is a folder and the archive has a file there",
+                    target.display()
+                )));
+            }
+            fs::remove_file(&target)?;
+        }
+        match entry.header().entry_type() {
+            tar::EntryType::Directory => {
+                if there.is_none_or(|there| !there.is_dir()) {
+                    fs::create_dir(&target)?;
+                }
+                folders.push((target.clone(), mode));
+            }
+            tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
+                let flags = OFlags::WRONLY
+                    | OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
+                let mut file =
+                    File::from(rustix::fs::open(&target, flags, Mode::RUSR | Mode::WUSR)?);
+                io::copy(&mut entry, &mut file)?;
+            }
+            tar::EntryType::Symlink => {
+                let link = entry
+                    .link_name()?
+                    .ok_or_else(|| io::Error::other("a link to nothing"))?;
+                std::os::unix::fs::symlink(link, &target)?;
+            }
+            tar::EntryType::Link => {
+                let link = entry
+                    .link_name()?
+                    .ok_or_else(|| io::Error::other("a link to nothing"))?;
+                let link: PathBuf = link
+                    .components()
+                    .filter(|c| matches!(c, Component::Normal(_)))
+                    .collect();
+                fs::hard_link(folder.join(link), &target)?;
+                continue;
+            }
+            tar::EntryType::Fifo => rustix::fs::mknodat(
+                rustix::fs::CWD,
+                &target,
+                FileType::Fifo,
+                Mode::from_raw_mode(mode),
+                0,
+            )?,
+            // Devices cannot be made by a stand; what else there is carries no file.
+            _ => continue,
+        }
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        rustix::fs::chownat(
+            rustix::fs::CWD,
+            &target,
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
+        if !entry.header().entry_type().is_symlink() && !is_folder {
+            fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
+        }
+    }
+    // At the end, so that a folder without write permission could be filled.
+    for (folder, mode) in folders.into_iter().rev() {
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
+    }
+    let mut counted = tar.into_inner();
+    io::copy(&mut counted, &mut io::sink())?;
+    Ok(counted.bytes)
+}

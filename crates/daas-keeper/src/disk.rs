@@ -1,0 +1,400 @@
+//! The disk of a stand: a sparse ext4 image that caps bytes and inodes.
+//!
+//! Copied extent by extent from a template that is formatted once, attached by a loop device that frees itself, mounted only inside the
+//! keeper's mount namespace. Going down is one unlink, whatever the nodes wrote (docs/decisions/0001).
+
+use crate::launch::DiskSeed;
+use daas_model::{ByteSize, Explain, Kind};
+use daas_sys::loopdev::{self, LoopDevice};
+use daas_sys::mounts::{self, MountFlags};
+use daas_sys::{Attempt, Fault};
+use rustix::fs::SeekFrom;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The smallest disk: below this ext4 has hardly room for its own tables.
+pub const SMALLEST: ByteSize = ByteSize::mib(16);
+
+/// How many bytes of disk there are for one inode.
+const BYTES_PER_INODE: u64 = 16 << 10;
+
+/// Why a disk could not be made.
+#[derive(Debug)]
+pub enum DiskError {
+    /// The size is below [`SMALLEST`].
+    TooSmall(ByteSize),
+    /// `mkfs.ext4` failed with this on its standard error.
+    Format {
+        /// The image.
+        path: PathBuf,
+        /// What it wrote.
+        said: String,
+    },
+    /// The kernel refused.
+    Kernel(Fault),
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooSmall(size) => write!(
+                f,
+                "cannot make a disk of {size}: the smallest is {SMALLEST}"
+            ),
+            Self::Format { path, said } => write!(
+                f,
+                "cannot format the disk {}: mkfs.ext4 says: {}",
+                path.display(),
+                said.trim()
+            ),
+            Self::Kernel(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DiskError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::TooSmall(_) | Self::Format { .. } => None,
+            Self::Kernel(fault) => Some(&fault.source),
+        }
+    }
+}
+
+impl Explain for DiskError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::TooSmall(_) => "disk-too-small",
+            Self::Format { .. } => "disk-format",
+            Self::Kernel(_) => "disk-refused",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::TooSmall(_) => Kind::Input,
+            Self::Format { .. } | Self::Kernel(_) => Kind::Outside,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::TooSmall(_) => Some("raise `limits.disk`".to_owned()),
+            Self::Format { .. } => Some("install e2fsprogs".to_owned()),
+            Self::Kernel(fault) => fault.hint(),
+        }
+    }
+}
+
+impl From<Fault> for DiskError {
+    fn from(fault: Fault) -> Self {
+        Self::Kernel(fault)
+    }
+}
+
+/// Makes the template for disks of `size` in `dir`, if it is not there, and returns its path. Blocking: about 10 ms the first time.
+///
+/// # Errors
+/// [`DiskError`].
+pub fn ensure_template(dir: &Path, size: ByteSize, durable: bool) -> Result<PathBuf, DiskError> {
+    let kind = if durable { "durable" } else { "throw-away" };
+    let path = dir.join(format!("disk-{kind}-{}.img", size.0));
+    if path.exists() {
+        return Ok(path);
+    }
+    fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
+    // Formatted beside and renamed, so that a half formatted one is never taken for a template.
+    let draft = dir.join(format!("disk-{kind}-{}.{}", size.0, std::process::id()));
+    let made = format(&draft, size, durable).and_then(|()| {
+        Ok(fs::rename(&draft, &path).attempt(|| format!("name {}", path.display()))?)
+    });
+    if made.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    made.map(|()| path)
+}
+
+fn format(path: &Path, size: ByteSize, durable: bool) -> Result<(), DiskError> {
+    if size < SMALLEST {
+        return Err(DiskError::TooSmall(size));
+    }
+    let file = private(path).attempt(|| format!("make {}", path.display()))?;
+    file.set_len(size.0)
+        .attempt(|| format!("size {}", path.display()))?;
+    let features = if durable {
+        "^resize_inode,sparse_super2"
+    } else {
+        "^has_journal,^resize_inode,sparse_super2"
+    };
+    let output = Command::new("mkfs.ext4")
+        .args([
+            "-q",
+            "-F",
+            "-O",
+            features,
+            "-E",
+            "lazy_itable_init=1,nodiscard,root_owner=0:0",
+            "-m",
+            "0",
+            "-N",
+        ])
+        .arg((size.0 / BYTES_PER_INODE).max(1024).to_string())
+        .arg(path)
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::null())
+        .output()
+        .attempt(|| "run mkfs.ext4")?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(DiskError::Format {
+            path: path.to_path_buf(),
+            said: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Copies a sparse file extent by extent.
+fn copy_sparse(from: &File, to: &File) -> io::Result<()> {
+    // One reference instead of a copy, where the file system can (XFS, btrfs).
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    let length = from.metadata()?.len();
+    to.set_len(length)?;
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = 0;
+    while at < length {
+        let data = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(e) => return Err(e.into()),
+        };
+        let hole = rustix::fs::seek(from, SeekFrom::Hole(data))?;
+        at = data;
+        while at < hole {
+            let want = usize::try_from(hole - at)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            let Some(part) = buffer.get_mut(..want) else {
+                break;
+            };
+            let got = from.read_at(part, at)?;
+            if got == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+            to.write_all_at(part.get(..got).unwrap_or_default(), at)?;
+            at += got as u64;
+        }
+    }
+    Ok(())
+}
+
+/// A disk in use, mounted at a folder of the keeper's own.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    device: LoopDevice,
+    image: File,
+    path: PathBuf,
+    folder: PathBuf,
+    size: ByteSize,
+}
+
+impl Disk {
+    /// Attaches and mounts the image at `path` to `folder`; makes it from the template if it is not there.
+    pub(crate) fn open(
+        seed: &DiskSeed,
+        path: &Path,
+        folder: &Path,
+        scratch: &Path,
+    ) -> Result<Self, DiskError> {
+        let image = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(image) => image,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let template = File::open(&seed.template)
+                    .attempt(|| format!("open the disk template {}", seed.template.display()))?;
+                let image = private(path).attempt(|| format!("make {}", path.display()))?;
+                copy_sparse(&template, &image)
+                    .attempt(|| format!("copy the disk template to {}", path.display()))?;
+                image
+            }
+            Err(e) => return Err(e).attempt(|| format!("open {}", path.display()))?,
+        };
+        let name = path.to_string_lossy();
+        let device = loopdev::attach(image.as_fd(), &name, scratch)
+            .attempt(|| format!("attach {} to a loop device", path.display()))?;
+        let size = ByteSize(
+            image
+                .metadata()
+                .attempt(|| format!("look at {}", path.display()))?
+                .len(),
+        );
+        let disk = Self {
+            device,
+            image,
+            path: path.to_path_buf(),
+            folder: folder.to_path_buf(),
+            size,
+        };
+        disk.mount(seed.durable)?;
+        Ok(disk)
+    }
+
+    fn mount(&self, durable: bool) -> Result<(), DiskError> {
+        let source = self.device.path.to_string_lossy();
+        // The inode tables are holes of the image, zero already: the kernel's background thread must not write them out.
+        let mut options = vec![("source", Some(&*source)), ("noinit_itable", None)];
+        if durable {
+            // A service lives long: what it deletes shall leave the host's disk too.
+            options.push(("discard", None));
+        } else {
+            options.push(("nobarrier", None));
+        }
+        let flags = MountFlags {
+            no_dev: true,
+            no_atime: true,
+            ..MountFlags::default()
+        };
+        let what = || {
+            format!(
+                "mount the disk {} from {}",
+                self.path.display(),
+                self.device.path.display()
+            )
+        };
+        let mount = mounts::new_detached("ext4", &options, flags).attempt(what)?;
+        mounts::attach(
+            mount.as_fd(),
+            rustix::fs::CWD,
+            &self.folder.to_string_lossy(),
+        )
+        .attempt(what)?;
+        Ok(())
+    }
+
+    /// Makes the disk larger; a smaller size is not taken back from what is written already and changes nothing.
+    pub(crate) fn grow(&mut self, size: ByteSize) -> Result<(), DiskError> {
+        if size <= self.size {
+            return Ok(());
+        }
+        let what = || format!("grow the disk {} to {size}", self.path.display());
+        self.image.set_len(size.0).attempt(what)?;
+        self.device.follow_size().attempt(what)?;
+        let folder = File::open(&self.folder).attempt(what)?;
+        // ext4 blocks are 4 KiB from 512 MiB on and 1 KiB below (mke2fs.conf); statfs knows.
+        let block = u64::try_from(rustix::fs::fstatfs(&folder).attempt(what)?.f_bsize)
+            .unwrap_or(4096)
+            .max(1024);
+        rustix::fs::ext4_ioc_resize_fs(&folder, size.0 / block).attempt(what)?;
+        self.size = size;
+        Ok(())
+    }
+
+    pub(crate) fn size(&self) -> ByteSize {
+        self.size
+    }
+
+    /// Says that the content is to be thrown away: nothing more is written. Without it the unmount would write every dirty page into a file that is deleted next.
+    pub(crate) fn abandon(&self) {
+        if let Ok(folder) = File::open(&self.folder) {
+            let _ = mounts::abandon_ext4(&folder);
+        }
+    }
+
+    /// Lets the disk go after its mount was taken away; the image is removed or, when it stays, free to be opened by somebody else.
+    pub(crate) fn finish(self, remove: bool) -> Result<(), DiskError> {
+        let Self {
+            device,
+            image,
+            path,
+            ..
+        } = self;
+        drop(image);
+        let name = device
+            .path
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        drop(device);
+        if remove {
+            return match fs::remove_file(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => Ok(other.attempt(|| format!("remove {}", path.display()))?),
+            };
+        }
+        // Two mounts of one image would destroy it: wait until the kernel has let go of it.
+        let backing = PathBuf::from(format!("/sys/block/{name}/loop/backing_file"));
+        let until = Instant::now() + Duration::from_secs(5);
+        while fs::read_to_string(&backing)
+            .is_ok_and(|file| file.trim_end() == path.to_string_lossy())
+        {
+            if Instant::now() > until {
+                return Err(Fault {
+                    attempt: format!("let go of {}", path.display()),
+                    source: io::Error::from(io::ErrorKind::ResourceBusy),
+                }
+                .into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sparse_copy_is_equal_and_stays_sparse() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let from = private(&dir.path().join("from")).unwrap();
+        from.set_len(64 << 20).unwrap();
+        from.write_all_at(b"first", 0).unwrap();
+        from.write_all_at(b"middle", 33 << 20).unwrap();
+        from.write_all_at(b"last", (64 << 20) - 4).unwrap();
+        let to = private(&dir.path().join("to")).unwrap();
+        copy_sparse(&from, &to).unwrap();
+        assert_eq!(to.metadata().unwrap().len(), 64 << 20);
+        assert!(to.metadata().unwrap().blocks() * 512 < 1 << 20);
+        for (at, text) in [(0, "first"), (33 << 20, "middle"), ((64 << 20) - 4, "last")] {
+            let mut got = vec![0; text.len()];
+            to.read_exact_at(&mut got, at).unwrap();
+            assert_eq!(got, text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_template_is_made_once_and_a_tiny_disk_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = ensure_template(dir.path(), ByteSize::mib(64), false).unwrap();
+        let made = fs::metadata(&first).unwrap().modified().unwrap();
+        assert_eq!(
+            ensure_template(dir.path(), ByteSize::mib(64), false).unwrap(),
+            first
+        );
+        assert_eq!(fs::metadata(&first).unwrap().modified().unwrap(), made);
+        assert!(matches!(
+            ensure_template(dir.path(), ByteSize::mib(1), false),
+            Err(DiskError::TooSmall(_))
+        ));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

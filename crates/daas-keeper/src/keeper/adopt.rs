@@ -1,0 +1,219 @@
+//! A prepared keeper becomes a stand, and a stand changes while it runs.
+
+use super::{Bridge, Keeper};
+use crate::error::KeeperError;
+use crate::launch::{BridgeLaunch, DnsTable, StandLaunch};
+use daas_model::{FileName, Limits, NetworkName, VolumeName};
+use daas_sys::Attempt;
+use daas_sys::cgroup::Ceiling;
+use daas_sys::netlink;
+use std::collections::BTreeMap;
+
+impl Keeper {
+    pub(super) fn adopt(&mut self, launch: StandLaunch) -> Result<(), KeeperError> {
+        if let Some(stand) = &self.stand {
+            // Asked again after a crash of whoever asked: nothing is left to do.
+            return if stand.stand_id == launch.stand_id {
+                Ok(())
+            } else {
+                Err(KeeperError::OtherStand(stand.name.to_string()))
+            };
+        }
+        self.steps.take("adopt.begin")?;
+        check_networks(&launch.networks)?;
+        self.steps.take("adopt.limits")?;
+        self.limit(&launch.limits)?;
+        self.steps.take("adopt.disk")?;
+        self.fit_disk(&launch.limits)?;
+        self.steps.take("adopt.network")?;
+        self.make_bridges(&launch.networks)?;
+        self.steps.take("adopt.volumes")?;
+        self.make_volumes(&launch.volumes)?;
+        self.steps.take("adopt.files")?;
+        self.put_files(&launch.files)?;
+        self.steps.take("adopt.done")?;
+        self.names.set_table(&launch.dns);
+        // The contents are on the private folder now; the state file and answers need none of them.
+        self.stand = Some(StandLaunch {
+            files: BTreeMap::new(),
+            ..launch
+        });
+        self.state_dirty = true;
+        Ok(())
+    }
+
+    pub(super) fn reconfigure(
+        &mut self,
+        digest: Option<String>,
+        limits: Option<Limits>,
+        dns: Option<DnsTable>,
+        networks: Vec<BridgeLaunch>,
+        volumes: Vec<VolumeName>,
+        files: BTreeMap<FileName, Vec<u8>>,
+    ) -> Result<(), KeeperError> {
+        if self.stand.is_none() {
+            return Err(KeeperError::NoStand);
+        }
+        self.steps.take("reconfigure.begin")?;
+        check_networks(&networks)?;
+        for network in &networks {
+            if self
+                .bridges
+                .get(&network.name)
+                .is_some_and(|have| have.launch != *network)
+            {
+                return Err(KeeperError::Wrong {
+                    what: format!("network {} exists with other addresses", network.name),
+                    hint: Some(
+                        "a network cannot change while the stand runs: take the stand down and up"
+                            .to_owned(),
+                    ),
+                });
+            }
+        }
+        if let Some(limits) = &limits {
+            self.limit(limits)?;
+            self.fit_disk(limits)?;
+        }
+        self.make_bridges(&networks)?;
+        self.make_volumes(&volumes)?;
+        self.put_files(&files)?;
+        if let Some(dns) = &dns {
+            self.names.set_table(dns);
+        }
+        self.steps.take("reconfigure.done")?;
+        if let Some(stand) = &mut self.stand {
+            stand.limits = limits.unwrap_or(stand.limits);
+            stand.dns = dns.unwrap_or_else(|| stand.dns.clone());
+            stand.digest = digest.unwrap_or_else(|| stand.digest.clone());
+            stand.networks.extend(
+                networks
+                    .into_iter()
+                    .filter(|n| !stand.networks.contains(n))
+                    .collect::<Vec<_>>(),
+            );
+            stand.volumes.extend(
+                volumes
+                    .into_iter()
+                    .filter(|v| !stand.volumes.contains(v))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        self.state_dirty = true;
+        Ok(())
+    }
+
+    fn limit(&self, limits: &Limits) -> Result<(), KeeperError> {
+        Ok(self.group.limit(&Ceiling {
+            cpu_milli: Some(limits.cpus.0),
+            memory: Some(limits.memory.0),
+            pids: Some(limits.pids),
+        })?)
+    }
+
+    fn fit_disk(&mut self, limits: &Limits) -> Result<(), KeeperError> {
+        let Some(disk) = &mut self.disk else {
+            return Ok(());
+        };
+        if limits.disk < disk.size() {
+            return Err(KeeperError::Wrong {
+                what: format!(
+                    "the disk has {} and cannot shrink to {}",
+                    disk.size(),
+                    limits.disk
+                ),
+                hint: Some("make the keeper with a disk of the wanted size".to_owned()),
+            });
+        }
+        Ok(disk.grow(limits.disk)?)
+    }
+
+    fn make_bridges(&mut self, networks: &[BridgeLaunch]) -> Result<(), KeeperError> {
+        let new: Vec<&BridgeLaunch> = networks
+            .iter()
+            .filter(|n| !self.bridges.contains_key(&n.name))
+            .collect();
+        let mut messages = Vec::new();
+        let mut made = Vec::new();
+        for network in new {
+            let index = self.next_bridge;
+            self.next_bridge += 1;
+            let [_, _, high, low] = index.to_be_bytes();
+            let name = format!("br{index}");
+            // Locally administered, and the same in every stand: nothing outside ever sees it.
+            messages.push(netlink::bridge(
+                &name,
+                index,
+                [0x02, 0xda, 0xa5, 0, high, low],
+            ));
+            made.push((network, index, name));
+        }
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.route.batch(messages).attempt(|| "make the bridges")?;
+        let mut addresses = Vec::new();
+        for (network, index, name) in &made {
+            if network.subnets.iter().any(|s| s.gateway.is_ipv6()) {
+                std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "0")
+                    .attempt(|| format!("allow IPv6 on network {}", network.name))?;
+            }
+            for subnet in &network.subnets {
+                addresses.push((
+                    netlink::address(*index, subnet.gateway, subnet.subnet.prefix),
+                    network.name.clone(),
+                ));
+            }
+        }
+        let names: Vec<NetworkName> = addresses.iter().map(|(_, name)| name.clone()).collect();
+        self.route
+            .batch(addresses.into_iter().map(|(message, _)| message).collect())
+            .map_err(|refused| {
+                let network = names
+                    .get(refused.at)
+                    .map_or_else(String::new, |n| format!(" {n}"));
+                KeeperError::from(daas_sys::Fault {
+                    attempt: format!("give network{network} its address"),
+                    source: refused.source,
+                })
+            })?;
+        for (network, index, _) in made {
+            self.bridges.insert(
+                network.name.clone(),
+                Bridge {
+                    index,
+                    launch: network.clone(),
+                },
+            );
+        }
+        Ok(())
+    }
+
+    fn make_volumes(&self, volumes: &[VolumeName]) -> Result<(), KeeperError> {
+        for volume in volumes {
+            self.desk.ensure_volume(volume)?;
+        }
+        Ok(())
+    }
+
+    fn put_files(&self, files: &BTreeMap<FileName, Vec<u8>>) -> Result<(), KeeperError> {
+        for (file, content) in files {
+            self.desk.put_file(file, content)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_networks(networks: &[BridgeLaunch]) -> Result<(), KeeperError> {
+    for network in networks {
+        for subnet in &network.subnets {
+            if !subnet.subnet.contains(subnet.gateway) {
+                return Err(KeeperError::wrong(format!(
+                    "the gateway {} of network {} is not in {}",
+                    subnet.gateway, network.name, subnet.subnet
+                )));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,854 @@
+//! Nodes are launched in batches: all are born, all links are made in one message, all go on at once.
+
+use super::node::{Launching, Node, Phase, Running};
+use super::{Alarm, Answered, Keeper, Outcome, Source, Waiter, unix_ms};
+use crate::birth::{
+    Birth, Born, ChildFailure, LinkPlan, MountPlan, MountWhat, NodeBirth, Report, go,
+};
+use crate::channel::Channel;
+use crate::desk;
+use crate::error::KeeperError;
+use crate::launch::{
+    IDS_PER_STAND, InterfaceLaunch, MountLaunch, MountLaunchSource, NetworkLaunch, NodeLaunch,
+};
+use crate::log::Writer;
+use crate::protocol::{EventKind, Failure, Response};
+use daas_model::{NodeName, NodeState};
+use daas_sys::cgroup::{Ceiling, Mode};
+use daas_sys::netlink::{self, LinkEnd, OPER_UP};
+use daas_sys::{Attempt, netns, process};
+use rustix::fs::{Gid, Uid};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+pub(super) type BatchId = u64;
+
+/// Nodes that were asked for together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    waiter: Option<Waiter>,
+    pending: BTreeSet<NodeName>,
+    failed: BTreeMap<NodeName, Failure>,
+}
+
+/// How long a launch may take, first filling of volumes included, before it is given up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The index of the first interface inside a node; above what the kernel may make by itself (sit0, tunl0).
+const FIRST_INSIDE: i32 = 100;
+
+/// A node that was born and waits for its links.
+struct Newborn {
+    name: NodeName,
+    status: Channel,
+    /// Its ends of pipes.
+    output: Option<OwnedFd>,
+    error_output: Option<OwnedFd>,
+    input: Option<OwnedFd>,
+    links: Vec<PlannedLink>,
+}
+
+struct PlannedLink {
+    index: i32,
+    name: String,
+    bridge: i32,
+    inside: String,
+    inside_index: i32,
+    mac: [u8; 6],
+}
+
+impl Keeper {
+    pub(super) fn start(&mut self, launches: Vec<NodeLaunch>, waiter: Waiter) -> Answered {
+        if self.stand.is_none() {
+            return Err(KeeperError::NoStand);
+        }
+        self.steps.take("start.begin")?;
+        let mut names = Vec::new();
+        let mut failed = BTreeMap::new();
+        for launch in launches {
+            let name = launch.node.clone();
+            match self.take_launch(launch) {
+                Ok(true) => names.push(name),
+                Ok(false) => {}
+                Err(error) => {
+                    failed.insert(name, error.failure());
+                }
+            }
+        }
+        if names.is_empty() {
+            return Ok(Outcome::Now(Response::Started { failed }));
+        }
+        self.launch_batch(names, failed, Some(waiter));
+        Ok(Outcome::Later)
+    }
+
+    /// Notes what is to be run; returns whether the node must be launched.
+    fn take_launch(&mut self, launch: NodeLaunch) -> Result<bool, KeeperError> {
+        check(&launch)?;
+        let name = launch.node.clone();
+        let throw_root = match self.nodes.get_mut(&name) {
+            None => {
+                self.nodes.insert(name, Node::new(launch));
+                return Ok(true);
+            }
+            Some(node) => {
+                if node.pid().is_some() {
+                    let same = node.launch.digest == launch.digest && node.stopping.is_none();
+                    return if same {
+                        Ok(false)
+                    } else {
+                        Err(KeeperError::OtherDigest(name))
+                    };
+                }
+                let changed =
+                    node.launch.digest != launch.digest || node.launch.lowers != launch.lowers;
+                node.launch = launch;
+                node.restarts = 0;
+                node.backoff = 0;
+                changed
+            }
+        };
+        if throw_root {
+            // Another description is another container: it starts from its image.
+            self.desk.forget_root(&name)?;
+        }
+        Ok(true)
+    }
+
+    /// Launches nodes that are known and have no process.
+    pub(super) fn launch_batch(
+        &mut self,
+        names: Vec<NodeName>,
+        mut failed: BTreeMap<NodeName, Failure>,
+        waiter: Option<Waiter>,
+    ) {
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        let mut born: Vec<(Newborn, i32)> = Vec::new();
+        let mut waiting: Vec<Newborn> = Vec::new();
+        for name in names {
+            match self.send_birth(&name) {
+                Ok(newborn) => waiting.push(newborn),
+                Err(error) => {
+                    failed.insert(name.clone(), self.launch_failed(&name, &error));
+                }
+            }
+        }
+        // The spawner answers in order; while it made the first, we prepared the next.
+        for newborn in waiting {
+            match self.receive_pid() {
+                Ok(pid) => born.push((newborn, pid)),
+                Err(error) => {
+                    failed.insert(
+                        newborn.name.clone(),
+                        self.launch_failed(&newborn.name, &error),
+                    );
+                }
+            }
+        }
+        let linked = self.make_links(&born);
+        let mut pending = BTreeSet::new();
+        for (newborn, pid) in born {
+            let name = newborn.name.clone();
+            let outcome = match &linked {
+                Ok(()) => self.let_go(newborn, pid, batch),
+                Err((at, error)) if at.is_none() || *at == Some(name.clone()) => {
+                    Err(KeeperError::Kernel(daas_sys::Fault {
+                        attempt: format!("connect node {name}"),
+                        source: std::io::Error::from_raw_os_error(*error),
+                    }))
+                }
+                Err(_) => self.let_go(newborn, pid, batch),
+            };
+            match outcome {
+                Ok(()) => {
+                    pending.insert(name);
+                }
+                Err(error) => {
+                    let _ = process::kill(pid, 9);
+                    self.helpers.insert(pid);
+                    failed.insert(name.clone(), self.launch_failed(&name, &error));
+                }
+            }
+        }
+        self.batches.insert(
+            batch,
+            Batch {
+                waiter,
+                pending,
+                failed,
+            },
+        );
+        self.alarm_in(PATIENCE, Alarm::Batch(batch));
+        self.finish_batch(batch);
+    }
+
+    fn launch_failed(&mut self, name: &NodeName, error: &KeeperError) -> Failure {
+        let failure = error.failure();
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.phase = Phase::Idle(NodeState::Failed {
+                reason: failure.message.clone(),
+                at_ms: unix_ms(),
+            });
+            if let Some(waiter) = node.start_again.take() {
+                self.reply(waiter, Err(failure.clone()), Vec::new());
+            }
+        }
+        self.state_dirty = true;
+        self.tell(Some(name), EventKind::NodeFailed, failure.message.clone());
+        failure
+    }
+
+    /// Prepares everything for a node and tells the spawner to bear it.
+    fn send_birth(&mut self, name: &NodeName) -> Result<Newborn, KeeperError> {
+        let throw_away = self.throw_away();
+        let launch = self.node(name)?.launch.clone();
+        self.steps.take("start.cgroup")?;
+        let limits = launch.limits;
+        let ceiling = Ceiling {
+            cpu_milli: limits.cpus.map(|c| c.0),
+            memory: limits.memory.map(|m| m.0),
+            pids: limits.pids,
+        };
+        let group = self.group.create_node(name.as_str(), &ceiling)?;
+        self.watch_node_group(name, &group);
+        self.steps.take("start.merge")?;
+        self.desk.merge(name, &launch.lowers, throw_away)?;
+        self.steps.take("start.mounts")?;
+        let mut fds: Vec<OwnedFd> = Vec::new();
+        let mut put = |fd: OwnedFd| {
+            fds.push(fd);
+            fds.len() - 1
+        };
+        let (status, theirs) = Channel::pair().attempt(|| "make a socket")?;
+        let status_at = put(theirs.into());
+        let root = put(self.desk.root_of(name)?);
+        let dev = put(self.desk.make_dev(&launch.devices)?);
+        let cgroup = put(group.open()?);
+        let share_net = match &launch.network {
+            NetworkLaunch::ShareWith(other) => {
+                let running = self
+                    .node(other)?
+                    .running()
+                    .ok_or_else(|| KeeperError::NotRunning(other.clone()))?;
+                Some(put(netns::of_process(running.pid)
+                    .attempt(|| format!("open the network of node {other}"))?))
+            }
+            NetworkLaunch::Interfaces(_) | NetworkLaunch::None => None,
+        };
+        let mounts = self.plan_mounts(&launch, &mut put)?;
+        let (mut output, mut error_output, mut input) = (None, None, None);
+        let stdio = if launch.tty {
+            None
+        } else {
+            let (out, out_end) = self.node_pipe(&launch)?;
+            let (err, err_end) = self.node_pipe(&launch)?;
+            let in_end = if launch.stdin_open {
+                let (end, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+                    .attempt(|| "make a pipe")?;
+                self.give_pipe(&end, &launch)?;
+                input = Some(ours);
+                end
+            } else {
+                OwnedFd::from(
+                    desk::open_file(std::path::Path::new("/dev/null"))
+                        .attempt(|| "open /dev/null")?,
+                )
+            };
+            output = Some(out);
+            error_output = Some(err);
+            Some([put(in_end), put(out_end), put(err_end)])
+        };
+        let (links, plans) = self.plan_links(&launch)?;
+        let birth = NodeBirth {
+            resolver: !links.is_empty(),
+            launch,
+            status: status_at,
+            root,
+            dev,
+            cgroup,
+            v1_procs: group.v1_procs(),
+            share_net,
+            stdio,
+            links: plans,
+            mounts,
+            show_cgroups: self.root.mode() == Mode::V2,
+        };
+        self.steps.take("start.birth")?;
+        let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        self.spawner
+            .send(&Birth::Node(Box::new(birth)), &borrowed)
+            .attempt(|| "ask the spawner")?;
+        let log = self.log_path(name);
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.oom_seen = group.oom_kills();
+            node.pids_seen = group.pids_refused();
+            node.group = Some(group);
+            if node.log.is_none() {
+                node.log = Some(
+                    Writer::open(&log, node.launch.log.max_bytes.0, node.launch.log.keep)
+                        .attempt(|| format!("open {}", log.display()))?,
+                );
+            }
+        }
+        Ok(Newborn {
+            name: name.clone(),
+            status,
+            output,
+            error_output,
+            input,
+            links,
+        })
+    }
+
+    /// Receives the spawner's answer to one birth.
+    pub(super) fn receive_pid(&mut self) -> Result<i32, KeeperError> {
+        match self.spawner.receive().attempt(|| "hear from the spawner")? {
+            Some(Born::Pid(pid)) => Ok(pid),
+            Some(Born::Failed(step, errno)) => {
+                let hint = (errno == 11).then(|| {
+                    "the stand is at its limit of processes: raise `limits.pids`".to_owned()
+                });
+                Err(KeeperError::child(
+                    &self.stand_name(),
+                    ChildFailure { step, errno, hint },
+                ))
+            }
+            Some(Born::Ready) | None => Err(KeeperError::wrong("the spawner ended")),
+        }
+    }
+
+    /// Makes a pipe that the node's user may open again (`/dev/stdout`): it belongs to that user.
+    fn node_pipe(&self, launch: &NodeLaunch) -> Result<(OwnedFd, OwnedFd), KeeperError> {
+        let (ours, theirs) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).attempt(|| "make a pipe")?;
+        self.give_pipe(&theirs, launch)?;
+        let flags = rustix::fs::fcntl_getfl(&ours).attempt(|| "make a pipe")?;
+        rustix::fs::fcntl_setfl(&ours, flags | rustix::fs::OFlags::NONBLOCK)
+            .attempt(|| "make a pipe")?;
+        Ok((ours, theirs))
+    }
+
+    fn give_pipe(&self, pipe: &OwnedFd, launch: &NodeLaunch) -> Result<(), KeeperError> {
+        let (uid, gid) = (
+            Uid::from_raw(self.seed.uid_base + launch.uid),
+            Gid::from_raw(self.seed.uid_base + launch.gid),
+        );
+        Ok(rustix::fs::fchown(pipe, Some(uid), Some(gid)).attempt(|| "give a pipe to a node")?)
+    }
+
+    /// Opens everything that a node mounts.
+    pub(super) fn plan_mounts(
+        &self,
+        launch: &NodeLaunch,
+        put: &mut dyn FnMut(OwnedFd) -> usize,
+    ) -> Result<Vec<MountPlan>, KeeperError> {
+        let mut plans = Vec::new();
+        let etc = [
+            ("hosts", "/etc/hosts", &launch.hosts),
+            ("resolv.conf", "/etc/resolv.conf", &launch.resolv_conf),
+        ];
+        for (name, target, content) in etc {
+            if let Some(content) = content {
+                let fd = put(self.desk.etc_file(&launch.node, name, content)?);
+                plans.push(MountPlan {
+                    target: target.to_owned(),
+                    what: MountWhat::Bind {
+                        fd,
+                        folder: false,
+                        copy_up: false,
+                    },
+                    read_only: false,
+                });
+            }
+        }
+        let hostname =
+            put(self
+                .desk
+                .etc_file(&launch.node, "hostname", &format!("{}\n", launch.hostname))?);
+        plans.push(MountPlan {
+            target: "/etc/hostname".to_owned(),
+            what: MountWhat::Bind {
+                fd: hostname,
+                folder: false,
+                copy_up: false,
+            },
+            read_only: false,
+        });
+        for mount in sorted(&launch.mounts) {
+            let (fd, folder, copy_up) = match &mount.source {
+                MountLaunchSource::Volume {
+                    name,
+                    subpath,
+                    copy_up,
+                } => (self.desk.volume(name, subpath.as_deref())?, true, *copy_up),
+                MountLaunchSource::Anonymous(number) => {
+                    (self.desk.anonymous(&launch.node, *number)?, true, true)
+                }
+                MountLaunchSource::Bind { path, root_is } => {
+                    let (fd, folder) = self.bind_host(path, *root_is)?;
+                    (fd, folder, false)
+                }
+                MountLaunchSource::File {
+                    file,
+                    uid,
+                    gid,
+                    mode,
+                } => {
+                    if *uid >= IDS_PER_STAND || *gid >= IDS_PER_STAND {
+                        return Err(KeeperError::wrong(format!(
+                            "{file} cannot belong to {uid}:{gid}: ids inside are 0 to 65535"
+                        )));
+                    }
+                    (self.desk.file(file, *uid, *gid, *mode)?, false, false)
+                }
+                MountLaunchSource::Tmpfs { size, mode } => {
+                    let what = MountWhat::Tmpfs {
+                        size: size.map(|s| s.0),
+                        mode: mode.unwrap_or(0o1777),
+                    };
+                    plans.push(MountPlan {
+                        target: mount.target.clone(),
+                        what,
+                        read_only: mount.read_only,
+                    });
+                    continue;
+                }
+            };
+            let read_only =
+                mount.read_only || matches!(mount.source, MountLaunchSource::File { .. });
+            plans.push(MountPlan {
+                target: mount.target.clone(),
+                what: MountWhat::Bind {
+                    fd: put(fd),
+                    folder,
+                    copy_up,
+                },
+                read_only,
+            });
+        }
+        Ok(plans)
+    }
+
+    fn bind_host(
+        &self,
+        path: &std::path::Path,
+        root_is: Option<(u32, u32)>,
+    ) -> Result<(OwnedFd, bool), KeeperError> {
+        let Some((uid, gid)) = root_is else {
+            return Ok(desk::host_bind(path, self.desk.userns())?);
+        };
+        use daas_sys::userns::{IdRange, create};
+        let one = |id: u32| {
+            [IdRange {
+                inside: id,
+                outside: self.seed.uid_base,
+                count: 1,
+            }]
+        };
+        // The map of a mount reads: owner on disk, owner as seen from the host; the stand's own map makes the latter root inside.
+        let map = create(&self.proof, &one(uid), &one(gid))?;
+        Ok(desk::host_bind(path, map.as_fd())?)
+    }
+
+    fn plan_links(
+        &mut self,
+        launch: &NodeLaunch,
+    ) -> Result<(Vec<PlannedLink>, Vec<LinkPlan>), KeeperError> {
+        let NetworkLaunch::Interfaces(interfaces) = &launch.network else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let mut links = Vec::new();
+        let mut plans = Vec::new();
+        for (at, interface) in (0i32..).zip(interfaces) {
+            let bridge = self.bridges.get(&interface.network).ok_or_else(|| {
+                KeeperError::wrong(format!(
+                    "node {} joins network {}, which the stand does not have",
+                    launch.node, interface.network
+                ))
+            })?;
+            let (addresses, gateways) = addresses_of(interface, &bridge.launch, &launch.node)?;
+            let index = self.next_link;
+            let bridge = bridge.index;
+            self.next_link += 1;
+            links.push(PlannedLink {
+                index,
+                name: format!("v{index}"),
+                bridge,
+                inside: format!("eth{at}"),
+                inside_index: FIRST_INSIDE + at,
+                mac: interface.mac,
+            });
+            plans.push(LinkPlan {
+                index: FIRST_INSIDE + at,
+                addresses,
+                gateways,
+            });
+        }
+        Ok((links, plans))
+    }
+
+    /// Makes the links of all newborns in one message. On failure: whose link it was, and the kernel's answer.
+    fn make_links(&mut self, born: &[(Newborn, i32)]) -> Result<(), (Option<NodeName>, i32)> {
+        if self.steps.take("start.links").is_err() {
+            return Err((None, 5));
+        }
+        let mut messages = Vec::new();
+        let mut owners = Vec::new();
+        let mut nets = Vec::new();
+        for (newborn, pid) in born {
+            if !newborn.links.is_empty() {
+                let net = netns::of_process(*pid)
+                    .map_err(|e| (Some(newborn.name.clone()), e.raw_os_error().unwrap_or(0)))?;
+                nets.push((net, newborn));
+            }
+        }
+        for (net, newborn) in &nets {
+            for link in &newborn.links {
+                let here = LinkEnd {
+                    name: &link.name,
+                    index: link.index,
+                    mac: None,
+                };
+                let there = LinkEnd {
+                    name: &link.inside,
+                    index: link.inside_index,
+                    mac: Some(link.mac),
+                };
+                messages.push(netlink::veth(here, Some(link.bridge), there, net.as_fd()));
+                owners.push(newborn.name.clone());
+            }
+        }
+        self.route.batch(messages).map_err(|refused| {
+            (
+                owners.get(refused.at).cloned(),
+                refused.source.raw_os_error().unwrap_or(0),
+            )
+        })
+    }
+
+    /// Lets a newborn configure its network and go on.
+    fn let_go(&mut self, newborn: Newborn, pid: i32, batch: BatchId) -> Result<(), KeeperError> {
+        self.steps.take("start.network")?;
+        let Newborn {
+            name,
+            status,
+            output,
+            error_output,
+            input,
+            links,
+        } = newborn;
+        let what = || format!("launch node {name}");
+        let raw = rustix::process::Pid::from_raw(pid)
+            .ok_or_else(|| KeeperError::wrong("the kernel gave a process id that is none"))?;
+        let pidfd =
+            rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()).attempt(what)?;
+        status.send_bytes(&[go::NETWORK]).attempt(what)?;
+        status.do_not_wait().attempt(what)?;
+        let token = self.eyes.watch(&status, Source::Launch(name.clone()));
+        for link in &links {
+            self.pending_links.insert(link.index, name.clone());
+        }
+        let output = output.map(|fd| self.watch_pipe(fd, Source::Output(name.clone())));
+        let error_output =
+            error_output.map(|fd| self.watch_pipe(fd, Source::ErrorOutput(name.clone())));
+        let has_health = self.node(&name)?.launch.health.is_some();
+        if let Some(node) = self.nodes.get_mut(&name) {
+            node.life += 1;
+            node.paused = false;
+            node.stopping = None;
+            node.oom_in_this_life = false;
+            node.health.health = if has_health {
+                daas_model::Health::Starting
+            } else {
+                daas_model::Health::None
+            };
+            node.health.failures = 0;
+            node.output = output;
+            node.error_output = error_output;
+            node.input = input;
+            node.started_ms = unix_ms();
+            node.links = links.iter().map(|l| l.name.clone()).collect();
+            let links = links.iter().map(|l| l.index).collect();
+            node.phase = Phase::Launching(Launching {
+                batch,
+                pid,
+                pidfd,
+                status,
+                token,
+                links,
+                networked: false,
+                go: false,
+                failure: None,
+            });
+        }
+        self.state_dirty = true;
+        Ok(())
+    }
+
+    /// A child of a launch has something to say, or has exec'd.
+    pub(super) fn launch_reports(&mut self, name: &NodeName) {
+        loop {
+            let Some(node) = self.nodes.get_mut(name) else {
+                return;
+            };
+            let Phase::Launching(launching) = &mut node.phase else {
+                return;
+            };
+            match launching.status.receive::<Report>() {
+                Ok(Some(report)) => {
+                    let fds = launching.status.take_fds();
+                    match report {
+                        Report::Networked => {
+                            launching.networked = true;
+                            self.names.serve(&mut self.eyes, name, fds);
+                            self.let_exec(name);
+                        }
+                        Report::Terminal => self.take_node_terminal(name, fds),
+                        Report::Failed(failure) => launching.failure = Some(failure),
+                        Report::Mounted | Report::Pid(_) | Report::Copied(_) => {}
+                    }
+                }
+                // It has exec'd, or ended: the signal of its end tells which, unless it has given a reason.
+                Ok(None) => return self.launched(name),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.launched(name),
+            }
+        }
+    }
+
+    fn take_node_terminal(&mut self, name: &NodeName, mut fds: Vec<OwnedFd>) {
+        let Some(master) = fds.pop() else { return };
+        if let Ok(flags) = rustix::fs::fcntl_getfl(&master) {
+            let _ = rustix::fs::fcntl_setfl(&master, flags | rustix::fs::OFlags::NONBLOCK);
+        }
+        let input = master.try_clone().ok();
+        let pipe = self.watch_pipe(master, Source::Output(name.clone()));
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.output = Some(pipe);
+            node.input = input;
+        }
+    }
+
+    /// Links have changed their state.
+    pub(super) fn links_changed(&mut self) {
+        let up: Vec<i32> = match self.links.changes() {
+            Ok(changes) => changes
+                .into_iter()
+                .filter(|(_, state)| *state == OPER_UP)
+                .map(|(index, _)| index)
+                .collect(),
+            // Words were lost: ask for each.
+            Err(_) => {
+                let waiting: Vec<i32> = self.pending_links.keys().copied().collect();
+                waiting
+                    .into_iter()
+                    .filter(|index| self.route.oper_state(*index).is_ok_and(|s| s == OPER_UP))
+                    .collect()
+            }
+        };
+        for index in up {
+            let Some(name) = self.pending_links.remove(&index) else {
+                continue;
+            };
+            if let Some(Phase::Launching(launching)) =
+                self.nodes.get_mut(&name).map(|n| &mut n.phase)
+            {
+                launching.links.remove(&index);
+                self.let_exec(&name);
+            }
+        }
+    }
+
+    /// Lets the child exec once its network is configured and every port forwards: its first packet is not lost.
+    fn let_exec(&mut self, name: &NodeName) {
+        if self.steps.take("start.exec").is_err() {
+            if let Some(pid) = self.nodes.get(name).and_then(Node::pid) {
+                let _ = process::kill(pid, 9);
+            }
+            return;
+        }
+        if let Some(Phase::Launching(launching)) = self.nodes.get_mut(name).map(|n| &mut n.phase)
+            && launching.networked
+            && launching.links.is_empty()
+            && !launching.go
+        {
+            launching.go = true;
+            let _ = launching.status.send_bytes(&[go::EXEC]);
+        }
+    }
+
+    /// The status socket of a launch is closed: the program runs, or the child gave up.
+    fn launched(&mut self, name: &NodeName) {
+        let Some(node) = self.nodes.get_mut(name) else {
+            return;
+        };
+        let Phase::Launching(launching) = &node.phase else {
+            return;
+        };
+        if launching.failure.is_some() || !launching.go {
+            // The signal of its end brings the rest.
+            let token = launching.token;
+            self.eyes.leave(&launching.status, token);
+            return;
+        }
+        let Phase::Launching(launching) =
+            std::mem::replace(&mut node.phase, Phase::Idle(NodeState::Starting))
+        else {
+            return;
+        };
+        self.eyes.leave(&launching.status, launching.token);
+        let running = Running {
+            pid: launching.pid,
+            pidfd: launching.pidfd,
+            since: Instant::now(),
+            since_ms: unix_ms(),
+        };
+        let pid = running.pid;
+        node.phase = Phase::Running(running);
+        node.post_start = (!node.launch.post_start.is_empty()).then_some(0);
+        let again = node.start_again.take();
+        self.names.add(name, &node.launch);
+        let _ = self.steps.take("start.done");
+        self.state_dirty = true;
+        self.tell(
+            Some(name),
+            EventKind::NodeStarted,
+            format!("node {name} runs"),
+        );
+        if let Some(waiter) = again {
+            self.reply(waiter, Ok(Response::Done), Vec::new());
+        }
+        self.begin_health(name);
+        self.next_post_start(name);
+        self.leave_batch(launching.batch, name, None);
+        // It may have ended before we heard that it began.
+        if let Some(end) = self.reaped_early.remove(&pid) {
+            self.node_ended(name, end);
+        }
+    }
+
+    pub(super) fn leave_batch(
+        &mut self,
+        batch: BatchId,
+        name: &NodeName,
+        failure: Option<Failure>,
+    ) {
+        if let Some(batch) = self.batches.get_mut(&batch) {
+            batch.pending.remove(name);
+            if let Some(failure) = failure {
+                batch.failed.insert(name.clone(), failure);
+            }
+        }
+        self.finish_batch(batch);
+    }
+
+    fn finish_batch(&mut self, id: BatchId) {
+        if self.batches.get(&id).is_some_and(|b| b.pending.is_empty())
+            && let Some(batch) = self.batches.remove(&id)
+            && let Some(waiter) = batch.waiter
+        {
+            self.reply(
+                waiter,
+                Ok(Response::Started {
+                    failed: batch.failed,
+                }),
+                Vec::new(),
+            );
+        }
+    }
+
+    pub(super) fn batch_too_late(&mut self, id: BatchId) {
+        let Some(batch) = self.batches.get(&id) else {
+            return;
+        };
+        for name in batch.pending.clone() {
+            if let Some(Phase::Launching(launching)) =
+                self.nodes.get_mut(&name).map(|n| &mut n.phase)
+            {
+                launching.failure = Some(ChildFailure {
+                    step: "be ready in time".to_owned(),
+                    errno: 0,
+                    hint: KeeperError::TooLong(name.clone()).failure().hint,
+                });
+                let _ = process::kill(launching.pid, 9);
+            }
+        }
+    }
+}
+
+/// Mounts from the outer to the inner, as Docker orders them.
+fn sorted(mounts: &[MountLaunch]) -> Vec<&MountLaunch> {
+    let mut all: Vec<&MountLaunch> = mounts.iter().collect();
+    all.sort_by_key(|m| m.target.split('/').filter(|p| !p.is_empty()).count());
+    all
+}
+
+fn addresses_of(
+    interface: &InterfaceLaunch,
+    network: &crate::launch::BridgeLaunch,
+    node: &NodeName,
+) -> Result<(Vec<(IpAddr, u8)>, Vec<IpAddr>), KeeperError> {
+    let (mut addresses, mut gateways) = (Vec::new(), Vec::new());
+    for address in interface
+        .ipv4
+        .map(IpAddr::V4)
+        .into_iter()
+        .chain(interface.ipv6.map(IpAddr::V6))
+    {
+        let subnet = network
+            .subnets
+            .iter()
+            .find(|s| s.subnet.contains(address))
+            .ok_or_else(|| {
+                KeeperError::wrong(format!(
+                    "the address {address} of node {node} is in no subnet of network {}",
+                    network.name
+                ))
+            })?;
+        addresses.push((address, subnet.subnet.prefix));
+        if interface.default_route && !network.internal {
+            gateways.push(subnet.gateway);
+        }
+    }
+    Ok((addresses, gateways))
+}
+
+fn check(launch: &NodeLaunch) -> Result<(), KeeperError> {
+    let too_large = |id: &u32| *id >= IDS_PER_STAND;
+    if too_large(&launch.uid)
+        || too_large(&launch.gid)
+        || launch.groups.iter().any(|g| too_large(g))
+    {
+        return Err(KeeperError::Wrong {
+            what: format!(
+                "node {} cannot run as {}:{}",
+                launch.node, launch.uid, launch.gid
+            ),
+            hint: Some("user and group ids inside a stand are 0 to 65535".to_owned()),
+        });
+    }
+    if launch.argv.is_empty() {
+        return Err(KeeperError::Wrong {
+            what: format!("node {} has nothing to run", launch.node),
+            hint: Some("neither the image nor the file names a command".to_owned()),
+        });
+    }
+    if launch.hostname.len() > 64 {
+        return Err(KeeperError::wrong(format!(
+            "the host name of node {} is longer than 64 bytes",
+            launch.node
+        )));
+    }
+    for name in launch.sysctls.keys() {
+        if !crate::child_node::is_own_sysctl(name) {
+            return Err(KeeperError::Wrong {
+                what: format!("node {} cannot set sysctl {name}", launch.node),
+                hint: Some("only sysctls of a node's own namespaces can be set: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*".to_owned()),
+            });
+        }
+    }
+    Ok(())
+}

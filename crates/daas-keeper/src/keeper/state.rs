@@ -1,0 +1,46 @@
+//! What a keeper writes down for whoever comes after it.
+
+use super::Keeper;
+use crate::protocol::VERSION;
+use daas_model::{StandId, StandName, StandObserved};
+use daas_sys::process;
+use serde::{Deserialize, Serialize};
+
+/// The content of `state.json`: how a stand was when its keeper last changed anything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeeperState {
+    /// The version of this file and of the protocol.
+    pub version: u32,
+    /// The keeper's process.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot: with the pid it names a process for good.
+    pub pid_start: u64,
+    /// The stand, once adopted.
+    pub stand: Option<(StandId, StandName)>,
+    /// Its nodes.
+    pub observed: StandObserved,
+}
+
+/// The name of the file.
+pub(crate) const STATE: &str = "state.json";
+
+impl Keeper {
+    pub(super) fn write_state(&mut self) {
+        self.state_dirty = false;
+        let pid = i32::try_from(std::process::id()).unwrap_or(0);
+        let state = KeeperState {
+            version: VERSION,
+            pid,
+            pid_start: process::start_time(pid).unwrap_or(0),
+            stand: self
+                .stand
+                .as_ref()
+                .map(|s| (s.stand_id.clone(), s.name.clone())),
+            observed: self.observed(),
+        };
+        if let Ok(text) = serde_json::to_vec(&state) {
+            // A full disk of the host: the socket still tells the truth, and the next change tries again.
+            let _ = super::prepare::write_private(&self.seed.dir.join(STATE), &text);
+        }
+    }
+}

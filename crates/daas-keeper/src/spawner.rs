@@ -1,0 +1,143 @@
+//! The spawner: a child of the keeper that sits in the stand's user namespace and v1 cgroups, so that what it bears is born there.
+//!
+//! Its children are siblings (CLONE_PARENT): the keeper is their parent, reaps them, and takes them along when it dies.
+
+use crate::birth::{Birth, Born};
+use crate::channel::Channel;
+use crate::{child_copy, child_exec, child_node};
+use daas_sys::birth::{Birth as Parts, Namespaces, SingleThread, give_birth};
+use daas_sys::cgroup::Group;
+use daas_sys::seccomp::Filter;
+use daas_sys::{netns, process};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Compiled filters by the capabilities that they are for.
+pub(crate) type Filters = BTreeMap<u64, Filter>;
+
+/// Makes the spawner; it answers [`Born::Ready`] when it sits where it shall.
+pub(crate) fn start(
+    proof: &SingleThread,
+    group: &Group,
+    userns: BorrowedFd<'_>,
+) -> io::Result<(i32, Channel)> {
+    let (ours, theirs) = Channel::pair()?;
+    let pid = give_birth(proof, &Parts::default(), |proof| {
+        live(&proof, theirs, group, userns);
+        0
+    })?;
+    Ok((pid, ours))
+}
+
+fn live(proof: &SingleThread, mut channel: Channel, group: &Group, userns: BorrowedFd<'_>) {
+    process::set_name(c"daas-spawner");
+    let _ = process::die_with_parent(9);
+    // What the keeper ignores or blocks, nodes must not.
+    process::reset_signals();
+    // Nothing of us is for the eyes of nodes, which share our user namespace.
+    let _ = process::set_dumpable(false);
+    // The runtime's own standard descriptors stay /dev/null.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-999");
+    let settle = group
+        .join_v1()
+        .map_err(|e| (e.to_string(), e.source))
+        .and_then(|()| {
+            netns::enter_user(userns)
+                .map_err(|e| ("enter the stand's user namespace".to_owned(), e))
+        });
+    let mut filters = Filters::new();
+    filters.insert(
+        crate::launch::Rights::DEFAULT_CAPS,
+        Filter::docker_default(crate::launch::Rights::DEFAULT_CAPS),
+    );
+    let kept = [channel.as_fd(), userns];
+    let _ = process::close_all_but_standard(&kept);
+    let ready = match settle {
+        Ok(()) => Born::Ready,
+        Err((step, e)) => Born::Failed(step, e.raw_os_error().unwrap_or(0)),
+    };
+    let failed = matches!(ready, Born::Failed(..));
+    if channel.send(&ready, &[]).is_err() || failed {
+        return;
+    }
+    while let Ok(Some(birth)) = channel.receive::<Birth>() {
+        let fds = channel.take_fds();
+        let born = bear(proof, birth, fds, &channel, &mut filters);
+        if channel.send(&born, &[]).is_err() {
+            return;
+        }
+    }
+}
+
+fn bear(
+    proof: &SingleThread,
+    birth: Birth,
+    fds: Vec<OwnedFd>,
+    channel: &Channel,
+    filters: &mut Filters,
+) -> Born {
+    let failed =
+        |step: &str, e: &io::Error| Born::Failed(step.to_owned(), e.raw_os_error().unwrap_or(0));
+    let missing = || Born::Failed("find the descriptors of a birth".to_owned(), 0);
+    // Only children have use for the channel's copy; they drop it with everything else at exec.
+    let _ = channel;
+    let answer = match birth {
+        Birth::Node(node) => {
+            prepare_filter(&node.launch.rights, filters);
+            let Some(cgroup) = fds.get(node.cgroup).map(AsFd::as_fd) else {
+                return missing();
+            };
+            let mut namespaces = Namespaces::MOUNT
+                .and(Namespaces::PID)
+                .and(Namespaces::UTS)
+                .and(Namespaces::IPC);
+            if node.share_net.is_none() {
+                namespaces = namespaces.and(Namespaces::NET);
+            }
+            let parts = Parts {
+                namespaces,
+                cgroup: Some(cgroup),
+                sibling: true,
+            };
+            give_birth(proof, &parts, |proof| {
+                child_node::live(&proof, &node, &fds, filters)
+            })
+        }
+        Birth::Exec(exec) => {
+            prepare_filter(&exec.person.rights, filters);
+            let parts = Parts {
+                sibling: true,
+                ..Parts::default()
+            };
+            give_birth(proof, &parts, |proof| {
+                child_exec::live(&proof, &exec, &fds, filters)
+            })
+        }
+        Birth::Copy(copy) => {
+            let namespaces = if copy.root.is_some() {
+                Namespaces::MOUNT
+            } else {
+                Namespaces::NONE
+            };
+            let parts = Parts {
+                namespaces,
+                cgroup: None,
+                sibling: true,
+            };
+            give_birth(proof, &parts, |_| child_copy::live(&copy, &fds))
+        }
+    };
+    match answer {
+        Ok(pid) => Born::Pid(pid),
+        Err(e) => failed("make a process", &e),
+    }
+}
+
+fn prepare_filter(rights: &crate::launch::Rights, filters: &mut Filters) {
+    if rights.seccomp.filters() {
+        filters
+            .entry(rights.caps)
+            .or_insert_with(|| Filter::docker_default(rights.caps));
+    }
+}

@@ -1,0 +1,137 @@
+//! The named steps of a stand's life, each of which can be made to fail or to kill the keeper, for the tests of crash safety.
+//!
+//! `DAAS_CRASH_AT=<step>#<n>` ends the keeper by SIGKILL when it comes to the step for the n-th time, `DAAS_FAIL_AT=<step>#<n>` lets the step fail; without
+//! `#<n>` the first time. Read once, when a keeper begins.
+
+use crate::error::KeeperError;
+use daas_sys::process;
+use std::collections::BTreeMap;
+
+/// Every step, in the order of a stand's life.
+pub const ALL: &[&str] = &[
+    "prepare.cgroup",
+    "prepare.mounts",
+    "prepare.userns",
+    "prepare.spawner",
+    "prepare.disk",
+    "prepare.network",
+    "prepare.ready",
+    "adopt.begin",
+    "adopt.limits",
+    "adopt.disk",
+    "adopt.network",
+    "adopt.volumes",
+    "adopt.files",
+    "adopt.done",
+    "start.begin",
+    "start.cgroup",
+    "start.merge",
+    "start.mounts",
+    "start.birth",
+    "start.links",
+    "start.network",
+    "start.exec",
+    "start.done",
+    "reconfigure.begin",
+    "reconfigure.done",
+    "stop.begin",
+    "stop.signal",
+    "stop.kill",
+    "stop.done",
+    "remove.begin",
+    "remove.done",
+    "destroy.begin",
+    "destroy.kill",
+    "destroy.spawner",
+    "destroy.cgroup",
+    "destroy.disk",
+    "destroy.desk",
+    "destroy.files",
+    "destroy.done",
+];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    step: String,
+    at: u32,
+}
+
+impl Target {
+    fn parse(text: &str) -> Option<Self> {
+        let (step, at) = text.split_once('#').unwrap_or((text, "1"));
+        Some(Self {
+            step: step.to_owned(),
+            at: at.parse().ok().filter(|n| *n > 0)?,
+        })
+    }
+
+    fn from_env(name: &str) -> Option<Self> {
+        Self::parse(&std::env::var(name).ok()?)
+    }
+}
+
+/// Counts the steps as they are taken.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    crash: Option<Target>,
+    fail: Option<Target>,
+    taken: BTreeMap<&'static str, u32>,
+}
+
+impl Steps {
+    pub(crate) fn from_env() -> Self {
+        Self {
+            crash: Target::from_env("DAAS_CRASH_AT"),
+            fail: Target::from_env("DAAS_FAIL_AT"),
+            taken: BTreeMap::new(),
+        }
+    }
+
+    /// Says that `step` is about to be taken.
+    pub(crate) fn take(&mut self, step: &'static str) -> Result<(), KeeperError> {
+        debug_assert!(ALL.contains(&step), "{step} is not in the list");
+        if self.crash.is_none() && self.fail.is_none() {
+            return Ok(());
+        }
+        let count = self.taken.entry(step).or_insert(0);
+        *count += 1;
+        let hit = |target: &Option<Target>| {
+            target
+                .as_ref()
+                .is_some_and(|t| t.step == step && t.at == *count)
+        };
+        if hit(&self.crash) {
+            process::kill_self();
+        }
+        if hit(&self.fail) {
+            Err(KeeperError::Injected(step.to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_fails_at_its_count_only() {
+        let mut steps = Steps {
+            fail: Target::parse("start.links#2"),
+            ..Steps::default()
+        };
+        assert!(steps.take("start.links").is_ok());
+        assert!(steps.take("start.merge").is_ok());
+        assert!(steps.take("start.links").is_err());
+        assert!(steps.take("start.links").is_ok());
+        assert_eq!(Target::parse("x#0"), None);
+        assert_eq!(
+            Target::parse("x"),
+            Some(Target {
+                step: "x".to_owned(),
+                at: 1
+            })
+        );
+    }
+}
