@@ -36,6 +36,7 @@ pub(super) async fn serve(
     shared: Shared,
     shutdown: Shutdown,
 ) {
+    notice_dead_clients(&listener);
     // The connections are children of this task: they are dropped with it, never later.
     let mut connections = JoinSet::new();
     let mut turn = 0usize;
@@ -64,6 +65,16 @@ pub(super) async fn serve(
     let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Makes the kernel ask silent clients whether they are still there; connections inherit it. Applications keep connections open for
+/// days, so there is no idle time, but a client whose machine lost its power must not hold its place for ever.
+fn notice_dead_clients(listener: &TcpListener) {
+    use rustix::net::sockopt;
+    let _ = sockopt::set_socket_keepalive(listener, true);
+    let _ = sockopt::set_tcp_keepidle(listener, Duration::from_secs(60));
+    let _ = sockopt::set_tcp_keepintvl(listener, Duration::from_secs(15));
+    let _ = sockopt::set_tcp_keepcnt(listener, 4);
 }
 
 /// Tells an error of the connection that was to be accepted from one of the listener.
