@@ -35,7 +35,8 @@ impl fmt::Display for Forbidden {
 /// What stands may reach through the platform.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outbound {
-    /// Blocks that may be reached though they are not public, for example the team's own network.
+    /// Blocks that may be reached though they are not public, for example the team's own network. An address of this machine only if a
+    /// block names it alone (/32, /128): who opens a network does not think of the platform itself.
     pub allow: Vec<Subnet>,
 }
 
@@ -54,9 +55,16 @@ impl Outbound {
         }
     }
 
-    /// Tells whether the configuration names a block that holds `address`.
+    /// Tells whether the configuration names `address` alone.
     #[must_use]
-    pub fn names(&self, address: IpAddr) -> bool {
+    pub fn names_alone(&self, address: IpAddr) -> bool {
+        self.allow
+            .iter()
+            .any(|block| block.address == plain(address) && block.nth(1).is_none())
+    }
+
+    /// Tells whether the configuration names a block that holds `address`.
+    fn names(&self, address: IpAddr) -> bool {
         let address = plain(address);
         self.allow.iter().any(|block| block.contains(address))
     }

@@ -161,8 +161,8 @@ impl Guard {
 
     async fn judge(&self, address: IpAddr) -> Result<(), Forbidden> {
         self.outbound.judge(address)?;
-        // The machine's public address is as much itself as 127.0.0.1; only what the configuration names is exempt.
-        if self.outbound.names(address) {
+        // The machine's public address is as much itself as 127.0.0.1.
+        if self.outbound.names_alone(address) {
             return Ok(());
         }
         let own = self

@@ -390,19 +390,21 @@ async fn root_the_machines_public_address_is_its_own_and_its_neighbours_is_not()
             .await
             .unwrap(),
     );
-    let site = Site::with(dialer, &[], SystemNames).await;
     let get = |host: &str| format!("GET http://{host}/ HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(
-        site.ask(&get("11.22.33.1"))
-            .await
-            .starts_with("HTTP/1.1 200 OK\r\n")
-    );
+    // Who allows a network does not allow the machine itself.
+    for allow in [&[][..], &["11.22.33.0/24"]] {
+        let site = Site::with(dialer.clone(), allow, SystemNames).await;
+        let answer = site.ask(&get("11.22.33.1")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let answer = site.ask(&get("11.22.33.2")).await;
+        let why = "`11.22.33.2` leads to 11.22.33.2, which is an address of this machine";
+        assert!(answer.contains(why), "{answer}");
+        site.end().await;
+    }
+    assert_eq!((neighbour.count(), own.count()), (2, 0));
+    let site = Site::with(dialer, &["11.22.33.2/32"], SystemNames).await;
     let answer = site.ask(&get("11.22.33.2")).await;
-    assert!(
-        answer.contains("`11.22.33.2` leads to 11.22.33.2, which is an address of this machine"),
-        "{answer}"
-    );
-    assert_eq!((neighbour.count(), own.count()), (1, 0));
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     site.end().await;
 }
 
