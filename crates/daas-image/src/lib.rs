@@ -18,6 +18,7 @@ mod merged;
 mod pack;
 mod progress;
 mod registry;
+mod save;
 mod store;
 pub mod tar;
 mod users;
