@@ -49,7 +49,7 @@ impl Channel {
     /// Receives the next frame; `None` at the end of the stream. Waits, unless the socket was made not to (`WouldBlock`).
     pub(crate) fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         loop {
-            if let Some(body) = self.decoder.next().map_err(io::Error::other)? {
+            if let Some(body) = self.decoder.take().map_err(io::Error::other)? {
                 return Ok(Some(body));
             }
             let mut buffer = [0; 16 << 10];

@@ -74,7 +74,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`FrameError`]; after [`FrameError::TooLong`] the stream is lost and must be closed, after [`FrameError::Body`] the next frame may be taken.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let waiting = self.bytes.get(self.start..).unwrap_or_default();
         let Some((head, rest)) = waiting.split_first_chunk::<4>() else {
             return Ok(None);
@@ -115,7 +115,7 @@ mod tests {
             let mut got = Vec::new();
             for part in twice.chunks(piece) {
                 decoder.push(part);
-                while let Some(asked) = decoder.next::<Asked>().unwrap() {
+                while let Some(asked) = decoder.take::<Asked>().unwrap() {
                     got.push(asked);
                 }
             }
@@ -128,7 +128,7 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_le_bytes());
         assert!(matches!(
-            decoder.next::<Asked>(),
+            decoder.take::<Asked>(),
             Err(FrameError::TooLong(_))
         ));
     }
@@ -139,7 +139,7 @@ mod tests {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
             for _ in 0..200 {
-                match decoder.next::<Asked>() {
+                match decoder.take::<Asked>() {
                     Ok(None) | Err(FrameError::TooLong(_)) => break,
                     Ok(Some(_)) | Err(FrameError::Body(_)) => {}
                 }
@@ -152,8 +152,8 @@ mod tests {
             bytes.extend_from_slice(text.as_bytes());
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            prop_assert!(matches!(decoder.next::<Told>(), Err(FrameError::Body(_))));
-            prop_assert!(matches!(decoder.next::<Told>(), Ok(None)));
+            prop_assert!(matches!(decoder.take::<Told>(), Err(FrameError::Body(_))));
+            prop_assert!(matches!(decoder.take::<Told>(), Ok(None)));
         }
     }
 }

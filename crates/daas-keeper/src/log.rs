@@ -272,7 +272,7 @@ impl Reader {
     ///
     /// # Errors
     /// If a file cannot be read; `InvalidData` if it is damaged.
-    pub fn next(&mut self) -> io::Result<Option<Record>> {
+    pub fn read_next(&mut self) -> io::Result<Option<Record>> {
         loop {
             if self.file.is_none() && !self.find()? {
                 return Ok(None);
@@ -374,7 +374,7 @@ mod tests {
 
     fn all(reader: &mut Reader) -> Vec<u8> {
         let mut bytes = Vec::new();
-        while let Some(record) = reader.next().unwrap() {
+        while let Some(record) = reader.read_next().unwrap() {
             bytes.extend(record.bytes);
         }
         bytes
@@ -385,7 +385,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.log");
         let mut reader = Reader::open(&path, From::Oldest).unwrap();
-        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.read_next().unwrap(), None);
         let mut writer = Writer::open(&path, 1, 3).unwrap();
         let mut written = Vec::new();
         let mut read = Vec::new();
@@ -460,7 +460,7 @@ mod tests {
             fs::write(&path, content).unwrap();
             let mut reader = Reader::open(&path, From::Oldest).unwrap();
             for _ in 0..50 {
-                if !matches!(reader.next(), Ok(Some(_))) {
+                if !matches!(reader.read_next(), Ok(Some(_))) {
                     break;
                 }
             }

@@ -96,7 +96,7 @@ impl Keeper {
             let Some(conn) = self.conns.get_mut(&id) else {
                 return;
             };
-            match conn.decoder.next::<Asked>() {
+            match conn.decoder.take::<Asked>() {
                 Ok(None) => return,
                 Ok(Some(asked)) => {
                     let wanted = wanted_fds(&asked.request);

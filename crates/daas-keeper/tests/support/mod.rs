@@ -289,7 +289,7 @@ impl Keeper {
         )
         .unwrap();
         let mut text = Vec::new();
-        while let Some(record) = reader.next().unwrap() {
+        while let Some(record) = reader.read_next().unwrap() {
             if stream.is_none_or(|s| s == record.stream) {
                 text.extend(record.bytes);
             }
