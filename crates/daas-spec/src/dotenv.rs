@@ -461,7 +461,7 @@ mod tests {
           hint: write `NAME=value`; a comment begins with `#`
         error[dotenv-quote-open]: the quote of `B` is not closed
           --> .env:4:3
-          hint: close it with '; a quote inside is written `\'
+          hint: close it with '; a quote inside is written `\'`
         ");
     }
 

@@ -2,7 +2,7 @@
 
 use crate::merge::merge_entry;
 use crate::nearest::nearest;
-use crate::node::{At, Map, Node, Value};
+use crate::node::{At, Entry, FAULTY, Map, Node, Value, Weight};
 use crate::path;
 use crate::reading::{Reading, Scope};
 use daas_model::Diagnostic;
@@ -47,6 +47,7 @@ impl<'s> Bases<'s> {
         let Some(services) = root.entries.iter_mut().find(|e| e.key == "services") else {
             return;
         };
+        let services_at = services.at;
         let Value::Map(services) = &mut services.value.value else {
             return;
         };
@@ -55,6 +56,13 @@ impl<'s> Bases<'s> {
             .iter()
             .any(|e| e.value.as_map().is_some_and(|m| m.get("extends").is_some()))
         {
+            return;
+        }
+        let mut weight = Weight::default();
+        for entry in &services.entries {
+            weight.add(entry.value.weight());
+        }
+        if !reading.may_grow(weight, services_at) {
             return;
         }
         self.files
@@ -69,8 +77,18 @@ impl<'s> Bases<'s> {
                 let id = (path.to_owned(), entry.key.clone());
                 if let Some(node) = self.resolve(reading, id, &own_dir) {
                     entry.value = (*node).clone();
-                } else if let Value::Map(map) = &mut entry.value.value {
-                    map.take("extends");
+                } else if let Value::Map(map) = &mut entry.value.value
+                    && let Some(extends) = map.take("extends")
+                    && map.get("image").is_none()
+                {
+                    // The image may have come from the base that is told as faulty.
+                    let at = extends.value.at;
+                    let value = Node::text(at, FAULTY);
+                    map.entries.push(Entry {
+                        key: "image".to_owned(),
+                        at,
+                        value,
+                    });
                 }
             }
         }
@@ -149,7 +167,7 @@ impl<'s> Bases<'s> {
             };
             chain.push((next, node, Some(wanted.at)));
             if !found {
-                break None;
+                return None;
             }
             next = (file, wanted.service);
         };
@@ -239,7 +257,7 @@ fn take_wanted(reading: &mut Reading<'_>, service: &mut Map) -> Option<Wanted> {
     let at = entry.value.at;
     match entry.value.value {
         Value::Null => None,
-        Value::Text(text) if text.text == crate::node::FAULTY => None,
+        Value::Text(text) if text.text == FAULTY => None,
         Value::Text(text) => Some(Wanted {
             service: text.text,
             file: None,

@@ -177,7 +177,7 @@ pub(crate) const SERVICE: &[Key] = &[
     yes("init"),
     yes("ipc"),
     note("isolation", "every node has namespaces and a filter of its own"),
-    note("label_file", "labels of files are not read yet; write them under `labels`"),
+    yes("label_file"),
     yes("labels"),
     yes("links"),
     note("logging", "logs go to the stand's disk, rotate there, and are followed by `daas stand logs`").below(Below::Keys(&[yes("driver"), yes("options")])),
@@ -242,7 +242,7 @@ pub(crate) const SERVICE: &[Key] = &[
     yes("userns_mode"),
     yes("uts"),
     each("volumes", MOUNT),
-    warn("volumes_from", "mounts of another service are not copied yet; name the volumes here, too"),
+    yes("volumes_from"),
     yes("working_dir"),
 ];
 

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 /// The most files of one project.
 const MAX_FILES: usize = 256;
 /// The most bytes of all files of one project together.
-const MAX_READ: usize = 16 * MAX_FILE;
-/// The most values and text of a project after `extends` has copied its bases.
+const MAX_READ: usize = 8 * MAX_FILE;
+/// The most values and text of a whole project, with all that `extends`, `env_file` and `scale` copy.
 const MAX_GROWN: Weight = Weight {
-    nodes: 200_000,
-    bytes: 16 * MAX_FILE,
+    nodes: 100_000,
+    bytes: 8 * MAX_FILE,
 };
 
 /// Variables of environment files; those of the caller stand above them.
@@ -92,22 +92,15 @@ impl<'r> Reading<'r> {
             return None;
         }
         match self.files.read(path) {
-            Ok(Some(bytes)) => {
+            Ok(Some(mut bytes)) => {
+                // One byte too many is enough for whoever reads it to say so.
+                bytes.truncate(MAX_FILE + 1);
                 self.bytes_read += bytes.len();
-                if bytes.len() > MAX_FILE {
-                    self.report.error(
-                        at,
-                        "file-too-big",
-                        format!("{what} `{shown}` is larger than 1 MiB"),
-                        "mount it with `volumes` instead",
-                    );
-                    return None;
-                }
                 if self.bytes_read > MAX_READ || self.files_read.len() >= MAX_FILES {
                     self.report.error(
                         at,
                         "project-too-big",
-                        format!("the project reads more than {MAX_FILES} files or 16 MiB"),
+                        format!("the project reads more than {MAX_FILES} files or 8 MiB"),
                         "mount large files with `volumes`",
                     );
                     return None;
@@ -151,8 +144,8 @@ impl<'r> Reading<'r> {
             self.report.error(
                 at,
                 "project-too-big",
-                "the project grows beyond 200000 values or 16 MiB by `extends`",
-                "extend smaller bases",
+                "the project grows beyond 100000 values or 8 MiB of text",
+                "`extends`, `include`, `env_file`, port ranges and `scale` multiply: make one of them smaller",
             );
         }
         fits
@@ -243,7 +236,9 @@ impl<'r> Reading<'r> {
         let source = self
             .report
             .add_source(path::shown(path, &self.dir), base.to_owned());
-        yaml::parse(&bytes, source, &mut self.report).map(|node| (source, node))
+        let node = yaml::parse(&bytes, source, &mut self.report)?;
+        self.may_grow(node.weight(), node.at)
+            .then_some((source, node))
     }
 }
 

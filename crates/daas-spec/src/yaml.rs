@@ -229,7 +229,7 @@ impl<'r> Builder<'r> {
             }
             Event::Alias(id) => self.alias(id, at),
             Event::Scalar(text, style, anchor, tag) => {
-                let (merge, forced) = self.tag(tag.as_deref(), at);
+                let (merge, forced) = self.tag(tag.as_deref(), span);
                 let plain = style == ScalarStyle::Plain && !forced;
                 self.spend(
                     Weight {
@@ -290,7 +290,7 @@ impl<'r> Builder<'r> {
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.deeper(at)?;
-                let (tag, _) = self.tag(tag.as_deref(), at);
+                let (tag, _) = self.tag(tag.as_deref(), span);
                 self.open.push(Open::List {
                     at,
                     tag,
@@ -301,7 +301,7 @@ impl<'r> Builder<'r> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.deeper(at)?;
-                let (tag, _) = self.tag(tag.as_deref(), at);
+                let (tag, _) = self.tag(tag.as_deref(), span);
                 self.open.push(Open::Map {
                     at,
                     tag,
@@ -571,7 +571,7 @@ impl<'r> Builder<'r> {
     }
 
     /// Returns what a tag means for merging, and whether it makes the scalar a text.
-    fn tag(&mut self, tag: Option<&Tag>, at: At) -> (MergeTag, bool) {
+    fn tag(&mut self, tag: Option<&Tag>, span: &Span) -> (MergeTag, bool) {
         let Some(tag) = tag else {
             return (MergeTag::None, false);
         };
@@ -587,6 +587,7 @@ impl<'r> Builder<'r> {
             "!reset" => (MergeTag::Reset, false),
             "!override" => (MergeTag::Override, false),
             other => {
+                let at = self.at(&span.tag_start().unwrap_or(span.start));
                 let near = nearest(other, ["!reset", "!override"]);
                 let hint = near.map_or_else(
                     || "only `!reset` and `!override` are known".to_owned(),
@@ -623,8 +624,10 @@ impl<'r> Builder<'r> {
                 "an alias names an anchor that was not set before",
             )
             .hint("set `&name` above, or quote a text that begins with `*`"),
-            ErrorKind::UnclosedQuotedScalar => {
+            ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent => {
                 Diagnostic::error("yaml-quote-open", "a quote is not closed")
+                    .because(fault.info())
+                    .hint("close it in the same line; a longer text is written with `|`")
             }
             ErrorKind::MappingValueNotAllowed => {
                 Diagnostic::error("yaml-syntax", "a `:` stands where no key can be")

@@ -447,6 +447,9 @@ pub(super) fn nodes(
                 );
                 break;
             }
+            if index > 1 && !desk.reading.may_grow(service.weight, service.replicas_at) {
+                return nodes;
+            }
             slots.extend(service.ports.iter().map(|wish| Slot {
                 node: name.clone(),
                 index,

@@ -2,7 +2,7 @@
 
 use super::{Desk, Who};
 use crate::dotenv::{self, Format};
-use crate::node::{At, FAULTY, Map, Node, Value};
+use crate::node::{At, FAULTY, Map, Node, Value, Weight};
 use crate::path;
 use crate::template::short;
 use crate::value;
@@ -43,12 +43,20 @@ pub(super) fn read(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut 
         }
     }
     spec.environment = found;
-    if let Some(node) = map.get("labels") {
-        spec.labels = value::pairs(desk.report(), node, &who.key("labels"))
-            .into_iter()
-            .map(|p| (p.name, p.value.unwrap_or_default()))
-            .collect();
+    let mut labels: BTreeMap<String, Option<String>> = BTreeMap::new();
+    if let Some(node) = map.get("label_file") {
+        for file in files(desk, node, &who.key("label_file")) {
+            read_file(desk, &file, &mut labels);
+        }
     }
+    if let Some(node) = map.get("labels") {
+        let pairs = value::pairs(desk.report(), node, &who.key("labels"));
+        labels.extend(pairs.into_iter().map(|p| (p.name, p.value)));
+    }
+    spec.labels = labels
+        .into_iter()
+        .map(|(name, value)| (name, value.unwrap_or_default()))
+        .collect();
 }
 
 struct EnvFile {
@@ -166,6 +174,13 @@ fn read_file(
         path::shown(&path, &desk.reading.dir),
         path::parent(&path).to_owned(),
     );
+    let weight = Weight {
+        nodes: bytes.len() / 64 + 1,
+        bytes: bytes.len(),
+    };
+    if !desk.reading.may_grow(weight, file.at) {
+        return;
+    }
     let Some(text) = yaml::decode(&bytes, source, &mut desk.reading.report) else {
         return;
     };

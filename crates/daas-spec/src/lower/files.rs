@@ -4,6 +4,7 @@ use super::command::MAX_ID;
 use super::{Desk, Who, is_external};
 use crate::node::{At, Entry, Map, Node, Value};
 use crate::path;
+use crate::request::MAX_FILE;
 use crate::template::short;
 use crate::value;
 use daas_model::{Diagnostic, FileGrant, FileName, NodeSpec};
@@ -248,12 +249,20 @@ fn content(desk: &mut Desk<'_, '_>, kind: Kind, entry: &Entry) -> Option<Vec<u8>
         _ => {
             let text = expand_home(desk, text);
             let file = path::join(desk.reading.report.base(one.value.at), &text);
-            desk.reading.bytes(
-                &file,
-                &format!("the file of {what}"),
-                one.value.at,
-                "file-missing",
-            )
+            let of = format!("the file of {what}");
+            let bytes = desk
+                .reading
+                .bytes(&file, &of, one.value.at, "file-missing")?;
+            if bytes.len() > MAX_FILE {
+                desk.report().error(
+                    one.value.at,
+                    "file-too-big",
+                    format!("{of} is larger than 1 MiB"),
+                    "mount it with `volumes` instead",
+                );
+                return None;
+            }
+            Some(bytes)
         }
     }
 }

@@ -17,6 +17,7 @@ mod resources;
 mod rights;
 mod service;
 mod volumes;
+mod volumes_from;
 mod wiring;
 
 use crate::nearest::nearest;
@@ -236,6 +237,7 @@ pub(crate) fn stand(
             lowered.extend(service::service(&mut desk, entry));
         }
     }
+    volumes_from::apply(&mut desk, &mut lowered);
     if desk.used_networks.len() > MAX_NETWORKS {
         let at = desk
             .used_networks

@@ -1,7 +1,7 @@
 //! Ports that answer at the stand's own address, and ports that a node only names.
 
 use super::{Desk, Who};
-use crate::node::{At, Map, Node, Value};
+use crate::node::{At, Map, Node, Value, Weight};
 use crate::port::{
     PortFault, PortRange, check_lengths, parse_exposed, parse_protocol, parse_range, parse_short,
 };
@@ -186,11 +186,19 @@ fn expose(desk: &mut Desk<'_, '_>, who: Who<'_>, node: &Node, spec: &mut NodeSpe
     let mut seen = BTreeSet::new();
     for (text, at) in value::texts(desk.report(), node, &what) {
         match parse_exposed(text) {
-            Ok((range, protocol)) => seen.extend((range.first..=range.last).map(|port| PortSpec {
-                published: port,
-                target: port,
-                protocol,
-            })),
+            Ok((range, protocol)) => {
+                let weight = Weight {
+                    nodes: range.len(),
+                    bytes: 0,
+                };
+                if desk.reading.may_grow(weight, at) {
+                    seen.extend((range.first..=range.last).map(|port| PortSpec {
+                        published: port,
+                        target: port,
+                        protocol,
+                    }));
+                }
+            }
             Err(fault) => tell(desk, at, &what, fault),
         }
     }

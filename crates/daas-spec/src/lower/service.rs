@@ -1,9 +1,10 @@
 use super::publish::PortWish;
+use super::volumes_from::{self, Source};
 use super::{
     Desk, Who, command, depends, environment, files, health, life, mounts, publish, resources,
     rights, wiring,
 };
-use crate::node::{At, Entry, Map};
+use crate::node::{At, Entry, Map, Weight};
 use crate::value;
 use daas_model::{Diagnostic, ImageName, NodeSpec, ServiceName, Severity};
 use std::collections::BTreeMap;
@@ -21,6 +22,9 @@ pub(super) struct Lowered {
     /// Where each literal address stands, by network.
     pub(super) address_at: BTreeMap<String, At>,
     pub(super) container_name_at: Option<At>,
+    pub(super) volumes_from: Vec<Source>,
+    /// What one more node costs.
+    pub(super) weight: Weight,
 }
 
 /// Reads one service; nothing if it cannot be a node at all.
@@ -53,8 +57,16 @@ pub(super) fn service(desk: &mut Desk<'_, '_>, entry: &Entry) -> Option<Lowered>
     mounts::read(desk, who, map, &mut spec);
     files::read(desk, who, map, &mut spec);
     rights::read(desk, who, map, &mut spec);
-    let depends_at = depends::read(desk, who, map, &mut spec);
+    let mut depends_at = depends::read(desk, who, map, &mut spec);
+    let volumes_from = volumes_from::read(desk, who, map, &mut spec.depends_on, &mut depends_at);
     image?;
+    let mut weight = entry.value.weight();
+    weight.nodes += spec.expose.len();
+    weight.bytes += spec
+        .environment
+        .iter()
+        .map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len))
+        .sum::<usize>();
     let container_name_at = map.entry("container_name").map(|e| e.value.at);
     Some(Lowered {
         service: name,
@@ -66,6 +78,8 @@ pub(super) fn service(desk: &mut Desk<'_, '_>, entry: &Entry) -> Option<Lowered>
         depends_at,
         address_at,
         container_name_at,
+        volumes_from,
+        weight,
     })
 }
 

@@ -148,7 +148,7 @@ fn mode_of(desk: &mut Desk<'_, '_>, who: Who<'_>, node: &Node) -> NetworkMode {
     }
 }
 
-fn by_container_name(desk: &Desk<'_, '_>, container: &str) -> Option<NodeName> {
+pub(super) fn by_container_name(desk: &Desk<'_, '_>, container: &str) -> Option<NodeName> {
     let named = desk.section("services").iter().find(|e| {
         e.value
             .as_map()
@@ -420,7 +420,7 @@ fn extra_hosts(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut Node
         }
     }
     for (host, address, at) in lines {
-        let (host, address) = (host.trim(), address.trim());
+        let (host, address) = (host.as_str(), address.trim());
         if !is_host(host) {
             desk.report().error(
                 at,
