@@ -33,83 +33,207 @@ pub(crate) fn checks(state: &Path) -> Vec<Check> {
     checks.push(user_namespaces());
     checks.push(loop_devices());
     checks.extend([
-        sysctl("sysctl-neighbours", "neighbour table", "net.ipv4.neigh.default.gc_thresh3", NEIGHBOURS),
-        sysctl("sysctl-inotify", "inotify instances", "fs.inotify.max_user_instances", INOTIFY),
+        sysctl(
+            "sysctl-neighbours",
+            "neighbour table",
+            "net.ipv4.neigh.default.gc_thresh3",
+            NEIGHBOURS,
+        ),
+        sysctl(
+            "sysctl-inotify",
+            "inotify instances",
+            "fs.inotify.max_user_instances",
+            INOTIFY,
+        ),
     ]);
     checks.push(free_disk(state));
     checks.extend(PROGRAMS.map(program));
     checks
 }
 
-fn check(code: &str, title: &str, verdict: CheckVerdict, found: impl Into<String>, fix: Option<String>) -> Check {
-    Check { code: code.into(), title: title.into(), verdict, found: found.into(), fix }
+fn check(
+    code: &str,
+    title: &str,
+    verdict: CheckVerdict,
+    found: impl Into<String>,
+    fix: Option<String>,
+) -> Check {
+    Check {
+        code: code.into(),
+        title: title.into(),
+        verdict,
+        found: found.into(),
+        fix,
+    }
 }
 
 /// The oldest kernel with everything that is used: idmapped overlay layers came with 5.19.
 fn kernel() -> Check {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim();
-    let mut parts = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let mut parts = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
     let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     let good = version >= (5, 19);
     let fix = (!good).then(|| "install a kernel of at least 5.19; Debian 12 has 6.1".to_owned());
-    check("kernel-version", "kernel", if good { CheckVerdict::Ok } else { CheckVerdict::Fail }, release, fix)
+    check(
+        "kernel-version",
+        "kernel",
+        if good {
+            CheckVerdict::Ok
+        } else {
+            CheckVerdict::Fail
+        },
+        release,
+        fix,
+    )
 }
 
 fn cgroup_check() -> Check {
     match cgroup::mode() {
         Ok(mode) => {
             let text = format!("{mode:?}").to_lowercase();
-            let verdict = if text == "v2" { CheckVerdict::Ok } else { CheckVerdict::Warn };
+            let verdict = if text == "v2" {
+                CheckVerdict::Ok
+            } else {
+                CheckVerdict::Warn
+            };
             let fix = (verdict == CheckVerdict::Warn).then(|| "boot with `systemd.unified_cgroup_hierarchy=1`: per-node memory kills and pressure need cgroup v2".to_owned());
             check("kernel-cgroups", "cgroups", verdict, text, fix)
         }
-        Err(fault) => check("kernel-cgroups", "cgroups", CheckVerdict::Fail, fault.to_string(), Some("mount cgroup v2 at /sys/fs/cgroup".into())),
+        Err(fault) => check(
+            "kernel-cgroups",
+            "cgroups",
+            CheckVerdict::Fail,
+            fault.to_string(),
+            Some("mount cgroup v2 at /sys/fs/cgroup".into()),
+        ),
     }
 }
 
 fn file_system(name: &str) -> Check {
-    let known = std::fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.split_whitespace().any(|word| word == name));
+    let known = std::fs::read_to_string("/proc/filesystems")
+        .is_ok_and(|text| text.split_whitespace().any(|word| word == name));
     let module = Path::new("/proc/modules").exists();
     let (verdict, found) = match (known, module) {
         (true, _) => (CheckVerdict::Ok, "in the kernel"),
         (false, true) => (CheckVerdict::Warn, "not loaded"),
         (false, false) => (CheckVerdict::Fail, "missing"),
     };
-    check(&format!("kernel-{name}"), &format!("file system {name}"), verdict, found, (verdict != CheckVerdict::Ok).then(|| format!("run `modprobe {name}`, and name it in /etc/modules-load.d")))
+    check(
+        &format!("kernel-{name}"),
+        &format!("file system {name}"),
+        verdict,
+        found,
+        (verdict != CheckVerdict::Ok)
+            .then(|| format!("run `modprobe {name}`, and name it in /etc/modules-load.d")),
+    )
 }
 
 fn user_namespaces() -> Check {
     let most = number("user.max_user_namespaces").unwrap_or(0);
     let good = most >= 1024;
-    check("kernel-user-namespaces", "user namespaces", if good { CheckVerdict::Ok } else { CheckVerdict::Fail }, format!("at most {most}"), (!good).then(|| "set user.max_user_namespaces=15000 in /etc/sysctl.d".into()))
+    check(
+        "kernel-user-namespaces",
+        "user namespaces",
+        if good {
+            CheckVerdict::Ok
+        } else {
+            CheckVerdict::Fail
+        },
+        format!("at most {most}"),
+        (!good).then(|| "set user.max_user_namespaces=15000 in /etc/sysctl.d".into()),
+    )
 }
 
 fn loop_devices() -> Check {
     let there = Path::new("/dev/loop-control").exists();
-    check("kernel-loop", "loop devices", if there { CheckVerdict::Ok } else { CheckVerdict::Fail }, if there { "/dev/loop-control" } else { "no /dev/loop-control" }, (!there).then(|| "run `modprobe loop`, and name it in /etc/modules-load.d".into()))
+    check(
+        "kernel-loop",
+        "loop devices",
+        if there {
+            CheckVerdict::Ok
+        } else {
+            CheckVerdict::Fail
+        },
+        if there {
+            "/dev/loop-control"
+        } else {
+            "no /dev/loop-control"
+        },
+        (!there).then(|| "run `modprobe loop`, and name it in /etc/modules-load.d".into()),
+    )
 }
 
 fn number(sysctl: &str) -> Option<u64> {
-    std::fs::read_to_string(format!("/proc/sys/{}", sysctl.replace('.', "/"))).ok()?.trim().parse().ok()
+    std::fs::read_to_string(format!("/proc/sys/{}", sysctl.replace('.', "/")))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 fn sysctl(code: &str, title: &str, key: &str, wanted: u64) -> Check {
     match number(key) {
-        Some(value) if value >= wanted => check(code, title, CheckVerdict::Ok, format!("{key} = {value}"), None),
-        Some(value) => check(code, title, CheckVerdict::Warn, format!("{key} = {value}"), Some(format!("set {key}={wanted} in /etc/sysctl.d: hundreds of stands need it"))),
-        None => check(code, title, CheckVerdict::Warn, format!("{key} is not there"), None),
+        Some(value) if value >= wanted => check(
+            code,
+            title,
+            CheckVerdict::Ok,
+            format!("{key} = {value}"),
+            None,
+        ),
+        Some(value) => check(
+            code,
+            title,
+            CheckVerdict::Warn,
+            format!("{key} = {value}"),
+            Some(format!(
+                "set {key}={wanted} in /etc/sysctl.d: hundreds of stands need it"
+            )),
+        ),
+        None => check(
+            code,
+            title,
+            CheckVerdict::Warn,
+            format!("{key} is not there"),
+            None,
+        ),
     }
 }
 
 fn free_disk(state: &Path) -> Check {
     match disk(state) {
         Ok((total, free)) => {
-            let verdict = if free < LITTLE_DISK { CheckVerdict::Warn } else { CheckVerdict::Ok };
-            let found = format!("{} free of {} at {}", daas_model::ByteSize(free), daas_model::ByteSize(total), state.display());
-            check("disk-free", "disk", verdict, found, (verdict == CheckVerdict::Warn).then(|| "run `daas system prune --all`, or give the state directory a larger disk".into()))
+            let verdict = if free < LITTLE_DISK {
+                CheckVerdict::Warn
+            } else {
+                CheckVerdict::Ok
+            };
+            let found = format!(
+                "{} free of {} at {}",
+                daas_model::ByteSize(free),
+                daas_model::ByteSize(total),
+                state.display()
+            );
+            check(
+                "disk-free",
+                "disk",
+                verdict,
+                found,
+                (verdict == CheckVerdict::Warn).then(|| {
+                    "run `daas system prune --all`, or give the state directory a larger disk"
+                        .into()
+                }),
+            )
         }
-        Err(error) => check("disk-free", "disk", CheckVerdict::Fail, error.to_string(), None),
+        Err(error) => check(
+            "disk-free",
+            "disk",
+            CheckVerdict::Fail,
+            error.to_string(),
+            None,
+        ),
     }
 }
 
@@ -121,12 +245,30 @@ const PROGRAMS: [(&str, &str, &str); 3] = [
 ];
 
 fn program((name, purpose, package): (&str, &str, &str)) -> Check {
-    let path = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin", "/usr/local/sbin"].map(|dir| format!("{dir}/{name}")).into_iter().find(|path| Path::new(path).exists());
+    let path = [
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+        "/usr/local/bin",
+        "/usr/local/sbin",
+    ]
+    .map(|dir| format!("{dir}/{name}"))
+    .into_iter()
+    .find(|path| Path::new(path).exists());
     let verdict = match (&path, name) {
         (Some(_), _) => CheckVerdict::Ok,
         (None, "mkfs.ext4") => CheckVerdict::Fail,
         (None, _) => CheckVerdict::Warn,
     };
-    let fix = path.is_none().then(|| format!("run `apt-get install {package}`"));
-    check(&format!("program-{}", name.replace('.', "-")), &format!("{name}, for {purpose}"), verdict, path.unwrap_or_else(|| "not found".into()), fix)
+    let fix = path
+        .is_none()
+        .then(|| format!("run `apt-get install {package}`"));
+    check(
+        &format!("program-{}", name.replace('.', "-")),
+        &format!("{name}, for {purpose}"),
+        verdict,
+        path.unwrap_or_else(|| "not found".into()),
+        fix,
+    )
 }

@@ -23,12 +23,24 @@ impl HappeningRecord {
             HappeningKind::Lost => (Severity::Error, "keeper-lost"),
             HappeningKind::Keeper(kind) => word(kind),
         };
-        Self { stand: stand.clone(), node: happening.node, severity, code: code.into(), text: happening.text }
+        Self {
+            stand: stand.clone(),
+            node: happening.node,
+            severity,
+            code: code.into(),
+            text: happening.text,
+        }
     }
 
     /// Makes the record of something that a person or the platform did.
     pub(crate) fn note(stand: &StandName, code: &str, text: impl Into<String>) -> Self {
-        Self { stand: stand.clone(), node: None, severity: Severity::Note, code: code.into(), text: text.into() }
+        Self {
+            stand: stand.clone(),
+            node: None,
+            severity: Severity::Note,
+            code: code.into(),
+            text: text.into(),
+        }
     }
 }
 
@@ -36,10 +48,14 @@ fn word(kind: &EventKind) -> (Severity, &'static str) {
     match kind {
         EventKind::NodeStarted => (Severity::Note, "node-started"),
         EventKind::NodeFailed => (Severity::Error, "node-failed"),
-        EventKind::NodeExited { code: 0, .. } | EventKind::NodeExited { asked: true, .. } => (Severity::Note, "node-exited"),
+        EventKind::NodeExited { code: 0, .. } | EventKind::NodeExited { asked: true, .. } => {
+            (Severity::Note, "node-exited")
+        }
         EventKind::NodeExited { .. } => (Severity::Warning, "node-exited"),
         EventKind::Backoff { .. } => (Severity::Warning, "node-backoff"),
-        EventKind::HealthChanged { health: daas_model::Health::Unhealthy } => (Severity::Warning, "node-health"),
+        EventKind::HealthChanged {
+            health: daas_model::Health::Unhealthy,
+        } => (Severity::Warning, "node-health"),
         EventKind::HealthChanged { .. } => (Severity::Note, "node-health"),
         EventKind::OomKilled => (Severity::Error, "node-oom"),
         EventKind::PidsLimit => (Severity::Error, "node-pids-limit"),
@@ -55,5 +71,13 @@ fn word(kind: &EventKind) -> (Severity, &'static str) {
 /// Turns a kept event into what the doors show.
 pub(crate) fn view(event: &Event) -> Result<EventView, Failure> {
     let record: HappeningRecord = event.read()?;
-    Ok(EventView { id: event.id.0, at_ms: event.at_ms, stand: Some(record.stand), node: record.node, severity: record.severity, code: record.code, message: record.text })
+    Ok(EventView {
+        id: event.id.0,
+        at_ms: event.at_ms,
+        stand: Some(record.stand),
+        node: record.node,
+        severity: record.severity,
+        code: record.code,
+        message: record.text,
+    })
 }

@@ -17,7 +17,10 @@ use tokio::sync::{Semaphore, broadcast, watch};
 
 /// Tells whether people want to read it later: the end of an exec is told to who asked for it, and to nobody else.
 fn is_worth_an_event(kind: &HappeningKind) -> bool {
-    !matches!(kind, HappeningKind::Keeper(daas_engine::EventKind::ExecEnded { .. }))
+    !matches!(
+        kind,
+        HappeningKind::Keeper(daas_engine::EventKind::ExecEnded { .. })
+    )
 }
 
 /// How many turns of stands work at once. More than cores, because a turn waits for the disk and the kernel's network lock.
@@ -34,7 +37,12 @@ pub(crate) struct Keep<E> {
 
 impl<E> Clone for Keep<E> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), tasks: self.tasks.clone(), live: self.live.clone(), names: self.names.clone() }
+        Self {
+            shared: self.shared.clone(),
+            tasks: self.tasks.clone(),
+            live: self.live.clone(),
+            names: self.names.clone(),
+        }
     }
 }
 
@@ -44,12 +52,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<E: Engine> Keep<E> {
     /// Starts a loop for every stand that is recorded, closes what no record knows, and listens to the engine.
-    pub(crate) async fn start(store: Store, engine: Arc<E>, operations: Operations, tasks: Supervisor) -> Result<Self, Failure> {
-        let shared = Shared { store, engine, operations, gate: Semaphore::new(AT_ONCE) };
-        let keep = Self { shared: Arc::new(shared), tasks, live: Arc::default(), names: Arc::default() };
+    pub(crate) async fn start(
+        store: Store,
+        engine: Arc<E>,
+        operations: Operations,
+        tasks: Supervisor,
+    ) -> Result<Self, Failure> {
+        let shared = Shared {
+            store,
+            engine,
+            operations,
+            gate: Semaphore::new(AT_ONCE),
+        };
+        let keep = Self {
+            shared: Arc::new(shared),
+            tasks,
+            live: Arc::default(),
+            names: Arc::default(),
+        };
         let happenings = keep.shared.engine.listen();
         let stands = keep.shared.store.list::<StandRecord>("")?;
-        keep.close_orphans(&stands.iter().map(|s| s.value.id.clone()).collect::<Vec<_>>()).await?;
+        keep.close_orphans(
+            &stands
+                .iter()
+                .map(|s| s.value.id.clone())
+                .collect::<Vec<_>>(),
+        )
+        .await?;
         for stand in stands {
             keep.run(&stand.value.name, &stand.value.id);
         }
@@ -60,9 +89,19 @@ impl<E: Engine> Keep<E> {
     /// Closes stands of which something exists and no record: a crash between the two ends of a `down`.
     async fn close_orphans(&self, recorded: &[StandId]) -> Result<(), Failure> {
         let engine = &self.shared.engine;
-        for id in engine.known().into_iter().filter(|id| !recorded.contains(id)) {
+        for id in engine
+            .known()
+            .into_iter()
+            .filter(|id| !recorded.contains(id))
+        {
             tracing::info!(stand = %id, "closing a stand that no record knows");
-            engine.apply(&orphan(&id), &Step::Close, &(Arc::new(|_| ()) as daas_engine::Teller)).await?;
+            engine
+                .apply(
+                    &orphan(&id),
+                    &Step::Close,
+                    &(Arc::new(|_| ()) as daas_engine::Teller),
+                )
+                .await?;
         }
         Ok(())
     }
@@ -74,17 +113,25 @@ impl<E: Engine> Keep<E> {
             live.wake.call();
             return live.clone();
         }
-        let live = Live { wake: Wake::new(), status: Arc::new(watch::Sender::new(Status::default())) };
+        let live = Live {
+            wake: Wake::new(),
+            status: Arc::new(watch::Sender::new(Status::default())),
+        };
         live.wake.call();
         all.insert(name.clone(), live.clone());
         lock(&self.names).insert(id.clone(), name.clone());
         drop(all);
         let keep = self.clone();
         let (name, id, handed) = (name.clone(), id.clone(), live.clone());
-        self.tasks.run(format!("stand {name}"), |shutdown| async move {
-            let stand = StandLoop { name: name.clone(), shared: keep.shared.clone(), live: handed };
-            stand.run(&shutdown, || keep.leave(&name, &id)).await;
-        });
+        self.tasks
+            .run(format!("stand {name}"), |shutdown| async move {
+                let stand = StandLoop {
+                    name: name.clone(),
+                    shared: keep.shared.clone(),
+                    live: handed,
+                };
+                stand.run(&shutdown, || keep.leave(&name, &id)).await;
+            });
         live
     }
 
@@ -93,7 +140,10 @@ impl<E: Engine> Keep<E> {
     /// Under the lock of the list: a stand of the same name that comes now finds either this loop, which then sees its record, or none.
     fn leave(&self, name: &StandName, id: &StandId) -> bool {
         let mut all = lock(&self.live);
-        if !matches!(self.shared.store.get::<StandRecord>(name.as_str()), Ok(None)) {
+        if !matches!(
+            self.shared.store.get::<StandRecord>(name.as_str()),
+            Ok(None)
+        ) {
             return false;
         }
         all.remove(name);
@@ -103,7 +153,10 @@ impl<E: Engine> Keep<E> {
 
     /// Returns what the loop of a stand last saw.
     pub(crate) fn status(&self, name: &StandName) -> Status {
-        lock(&self.live).get(name).map(|live| live.status.borrow().clone()).unwrap_or_default()
+        lock(&self.live)
+            .get(name)
+            .map(|live| live.status.borrow().clone())
+            .unwrap_or_default()
     }
 
     /// Calls the loop of every happening's stand, and remembers what people want to read later.
@@ -118,7 +171,10 @@ impl<E: Engine> Keep<E> {
                 match heard {
                     Ok(happening) => keep.hear(happening).await,
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
-                        tracing::warn!(missed, "events came faster than they could be written; looking at every stand");
+                        tracing::warn!(
+                            missed,
+                            "events came faster than they could be written; looking at every stand"
+                        );
                         for live in lock(&keep.live).values() {
                             live.wake.call();
                         }
@@ -140,7 +196,12 @@ impl<E: Engine> Keep<E> {
         }
         let at_ms = happening.at_ms;
         let record = HappeningRecord::of(&name, happening);
-        if let Err(error) = self.shared.store.add_event(name.as_str(), at_ms, &record).await {
+        if let Err(error) = self
+            .shared
+            .store
+            .add_event(name.as_str(), at_ms, &record)
+            .await
+        {
             tracing::error!(cause = %error, "cannot remember an event");
         }
     }
@@ -154,7 +215,8 @@ impl<E: Engine> Keep<E> {
 fn orphan(id: &StandId) -> daas_engine::Order {
     let name = StandName::parse(id.as_str()).expect("an id matches the grammar of names");
     let spec = daas_model::StandSpec {
-        project: daas_model::ProjectName::parse("orphan").expect("a literal that matches the grammar"),
+        project: daas_model::ProjectName::parse("orphan")
+            .expect("a literal that matches the grammar"),
         kind: daas_model::StandKind::Test,
         nodes: std::collections::BTreeMap::new(),
         networks: std::collections::BTreeMap::new(),
@@ -164,5 +226,11 @@ fn orphan(id: &StandId) -> daas_engine::Order {
         egress: daas_model::Egress::None,
         ttl: None,
     };
-    daas_engine::Order { id: id.clone(), name, spec: Arc::new(spec), addresses: daas_plan::Addresses::default(), host_address: None }
+    daas_engine::Order {
+        id: id.clone(),
+        name,
+        spec: Arc::new(spec),
+        addresses: daas_plan::Addresses::default(),
+        host_address: None,
+    }
 }

@@ -1,10 +1,27 @@
 //! Reconcile loops, and the platform that the doors serve.
+//!
+//! A request ends at the record that it writes; the loop of the stand looks, plans and does until record and world agree.
+//!
+//! Not here: how a step is done (`daas-engine`), which steps there are (`daas-plan`), how a request arrives (`daas-server`).
+
+mod datagrams;
+mod doctor;
 mod events;
+mod images;
 mod keep;
-mod operations;
-mod record;
-mod stand_loop;
-mod status;
+mod looking;
 #[cfg(test)]
 mod loop_tests;
+mod operations;
+mod platform;
+mod projects;
+mod recipe;
+mod record;
+mod stand_loop;
+mod stands;
+mod status;
+mod system;
+mod views;
+
+pub use platform::{Control, ControlConfig};
 pub use record::{GrantRecord, Once, StandRecord};

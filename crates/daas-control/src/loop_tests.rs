@@ -6,7 +6,8 @@ use crate::record::{Once, StandRecord};
 use daas_api::{OperationKind, OperationState};
 use daas_engine::{Engine, FakeEngine};
 use daas_model::{
-    Egress, Health, HealthCheck, ImageName, Limits, NetworkMode, NodeName, NodeSpec, NodeState, ProjectName, ServiceName, StandId, StandKind, StandName, StandSpec,
+    Egress, Health, HealthCheck, ImageName, Limits, NetworkMode, NodeName, NodeSpec, NodeState,
+    ProjectName, ServiceName, StandId, StandKind, StandName, StandSpec,
 };
 use daas_plan::{Addresses, Power};
 use daas_store::Store;
@@ -28,7 +29,10 @@ fn name(text: &str) -> StandName {
 
 fn record(stand: &str, nodes: &[&str]) -> StandRecord {
     let nodes = nodes.iter().map(|n| {
-        let mut node = NodeSpec::new(ServiceName::parse(n).unwrap(), ImageName::parse("app").unwrap());
+        let mut node = NodeSpec::new(
+            ServiceName::parse(n).unwrap(),
+            ImageName::parse("app").unwrap(),
+        );
         node.network = NetworkMode::None;
         (NodeName::parse(n).unwrap(), node)
     });
@@ -61,9 +65,25 @@ fn record(stand: &str, nodes: &[&str]) -> StandRecord {
 
 impl House {
     async fn new() -> Self {
-        let (store, engine, operations) = (Store::in_memory().unwrap(), Arc::new(FakeEngine::default()), Operations::default());
-        let keep = Keep::start(store.clone(), engine.clone(), operations.clone(), Supervisor::new()).await.unwrap();
-        Self { store, engine, operations, keep }
+        let (store, engine, operations) = (
+            Store::in_memory().unwrap(),
+            Arc::new(FakeEngine::default()),
+            Operations::default(),
+        );
+        let keep = Keep::start(
+            store.clone(),
+            engine.clone(),
+            operations.clone(),
+            Supervisor::new(),
+        )
+        .await
+        .unwrap();
+        Self {
+            store,
+            engine,
+            operations,
+            keep,
+        }
     }
 
     /// Writes a record and follows the operation to its end.
@@ -82,16 +102,29 @@ impl House {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("never over: {:?}\n{:#?}", self.operations.get(id).unwrap(), self.engine.steps());
+        panic!(
+            "never over: {:?}\n{:#?}",
+            self.operations.get(id).unwrap(),
+            self.engine.steps()
+        );
     }
 }
 
 #[tokio::test]
 async fn an_up_is_done_when_every_node_runs() {
     let house = House::new().await;
-    let operation = house.ask(OperationKind::Up, &record("shop", &["db", "web"])).await;
+    let operation = house
+        .ask(OperationKind::Up, &record("shop", &["db", "web"]))
+        .await;
     assert_eq!(operation.state, OperationState::Done);
-    assert_eq!(house.engine.steps(), ["shop: fetch image app:latest", "shop: open stand", "shop: start db, web"]);
+    assert_eq!(
+        house.engine.steps(),
+        [
+            "shop: fetch image app:latest",
+            "shop: open stand",
+            "shop: start db, web"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -100,7 +133,10 @@ async fn a_second_up_of_the_same_changes_nothing() {
     let record = record("shop", &["web"]);
     house.ask(OperationKind::Up, &record).await;
     let before = house.engine.steps();
-    assert_eq!(house.ask(OperationKind::Up, &record).await.state, OperationState::Done);
+    assert_eq!(
+        house.ask(OperationKind::Up, &record).await.state,
+        OperationState::Done
+    );
     assert_eq!(house.engine.steps(), before);
 }
 
@@ -110,11 +146,20 @@ async fn an_up_waits_for_health_and_fails_with_the_node_that_is_ill() {
     let mut record = record("shop", &["web"]);
     record.spec.nodes.get_mut("web").unwrap().health = Some(HealthCheck::default());
     let revision = house.store.put("shop", &record).await.unwrap();
-    let id = house.operations.begin(OperationKind::Up, &record.name, revision.0, 1);
+    let id = house
+        .operations
+        .begin(OperationKind::Up, &record.name, revision.0, 1);
     house.keep.run(&record.name, &record.id);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(house.operations.get(&id).unwrap().state, OperationState::Running);
-    house.engine.change(&record.id, &NodeName::parse("web").unwrap(), |node| node.health = Health::Unhealthy);
+    assert_eq!(
+        house.operations.get(&id).unwrap().state,
+        OperationState::Running
+    );
+    house
+        .engine
+        .change(&record.id, &NodeName::parse("web").unwrap(), |node| {
+            node.health = Health::Unhealthy
+        });
     let operation = house.over(&id).await;
     assert_eq!(operation.state, OperationState::Failed);
     assert!(operation.problem.unwrap().title.contains("web"));
@@ -125,7 +170,14 @@ async fn every_step_may_fail_once_and_the_stand_comes_up_all_the_same() {
     for step in ["fetch", "open", "start"] {
         let house = House::new().await;
         house.engine.fail(step, 1);
-        assert_eq!(house.ask(OperationKind::Up, &record("shop", &["db", "web"])).await.state, OperationState::Done, "{step}");
+        assert_eq!(
+            house
+                .ask(OperationKind::Up, &record("shop", &["db", "web"]))
+                .await
+                .state,
+            OperationState::Done,
+            "{step}"
+        );
     }
     for step in ["close"] {
         let house = House::new().await;
@@ -133,8 +185,15 @@ async fn every_step_may_fail_once_and_the_stand_comes_up_all_the_same() {
         house.ask(OperationKind::Up, &record).await;
         house.engine.fail(step, 1);
         record.power = Power::Gone;
-        assert_eq!(house.ask(OperationKind::Down, &record).await.state, OperationState::Done, "{step}");
-        assert!(house.store.get::<StandRecord>("shop").unwrap().is_none() && house.engine.known().is_empty());
+        assert_eq!(
+            house.ask(OperationKind::Down, &record).await.state,
+            OperationState::Done,
+            "{step}"
+        );
+        assert!(
+            house.store.get::<StandRecord>("shop").unwrap().is_none()
+                && house.engine.known().is_empty()
+        );
     }
 }
 
@@ -150,7 +209,10 @@ async fn a_lost_keeper_brings_its_nodes_back() {
             break;
         }
     }
-    assert_eq!(house.engine.steps()[3..], ["shop: open stand", "shop: start web"]);
+    assert_eq!(
+        house.engine.steps()[3..],
+        ["shop: open stand", "shop: start web"]
+    );
 }
 
 #[tokio::test]
@@ -165,7 +227,10 @@ async fn a_stand_ends_with_its_time_to_live() {
             break;
         }
     }
-    assert!(house.engine.known().is_empty() && house.store.get::<StandRecord>("shop").unwrap().is_none());
+    assert!(
+        house.engine.known().is_empty()
+            && house.store.get::<StandRecord>("shop").unwrap().is_none()
+    );
 }
 
 #[tokio::test]
@@ -174,8 +239,14 @@ async fn a_restart_stops_and_starts_the_named_node_only() {
     let mut record = record("shop", &["db", "web"]);
     house.ask(OperationKind::Up, &record).await;
     record.once.restart.insert(NodeName::parse("web").unwrap());
-    assert_eq!(house.ask(OperationKind::Restart, &record).await.state, OperationState::Done);
-    assert_eq!(house.engine.steps()[3..], ["shop: stop web", "shop: start web again"]);
+    assert_eq!(
+        house.ask(OperationKind::Restart, &record).await.state,
+        OperationState::Done
+    );
+    assert_eq!(
+        house.engine.steps()[3..],
+        ["shop: stop web", "shop: start web again"]
+    );
 }
 
 #[tokio::test]
@@ -183,7 +254,14 @@ async fn what_no_record_knows_is_closed_at_the_start() {
     let first = House::new().await;
     let record = record("shop", &["web"]);
     first.ask(OperationKind::Up, &record).await;
-    let second = Keep::start(Store::in_memory().unwrap(), first.engine.clone(), Operations::default(), Supervisor::new()).await.unwrap();
+    let second = Keep::start(
+        Store::in_memory().unwrap(),
+        first.engine.clone(),
+        Operations::default(),
+        Supervisor::new(),
+    )
+    .await
+    .unwrap();
     assert!(first.engine.known().is_empty());
     drop(second);
 }
@@ -193,9 +271,21 @@ async fn a_node_that_failed_for_good_fails_the_operation_with_its_reason() {
     let house = House::new().await;
     let record = record("shop", &["web"]);
     house.ask(OperationKind::Up, &record).await;
-    house.engine.change(&record.id, &NodeName::parse("web").unwrap(), |node| node.state = NodeState::Exited { code: 3, oom: false, at_ms: 5, asked: false });
+    house
+        .engine
+        .change(&record.id, &NodeName::parse("web").unwrap(), |node| {
+            node.state = NodeState::Exited {
+                code: 3,
+                oom: false,
+                at_ms: 5,
+                asked: false,
+            }
+        });
     let operation = house.ask(OperationKind::Up, &record).await;
     let problem = operation.problem.unwrap();
-    assert_eq!((operation.state, problem.code.as_str()), (OperationState::Failed, "node-failed"));
+    assert_eq!(
+        (operation.state, problem.code.as_str()),
+        (OperationState::Failed, "node-failed")
+    );
     assert!(problem.causes[0].contains("exit code 3"), "{problem:?}");
 }

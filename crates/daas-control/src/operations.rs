@@ -29,29 +29,51 @@ impl Operations {
     }
 
     /// Begins an operation on a stand that is recorded at `revision`; older ones on the same stand are replaced.
-    pub(crate) fn begin(&self, kind: OperationKind, stand: &StandName, revision: u64, now_ms: u64) -> OperationId {
+    pub(crate) fn begin(
+        &self,
+        kind: OperationKind,
+        stand: &StandName,
+        revision: u64,
+        now_ms: u64,
+    ) -> OperationId {
         self.change(stand, |operation, _| {
             operation.state = OperationState::Replaced;
             operation.ended_ms = Some(now_ms);
         });
         let id = OperationId::parse(&format!("op-{revision}")).expect("digits match the grammar");
-        self.enter(revision, new(id.clone(), kind, Some(stand.clone()), None, now_ms));
+        self.enter(
+            revision,
+            new(id.clone(), kind, Some(stand.clone()), None, now_ms),
+        );
         id
     }
 
     /// Begins an operation on an image.
-    pub(crate) fn begin_image(&self, kind: OperationKind, image: Option<&ImageName>, now_ms: u64) -> OperationId {
+    pub(crate) fn begin_image(
+        &self,
+        kind: OperationKind,
+        image: Option<&ImageName>,
+        now_ms: u64,
+    ) -> OperationId {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let id = OperationId::parse(&format!("image-{now_ms}-{number}")).expect("digits match the grammar");
+        let id = OperationId::parse(&format!("image-{now_ms}-{number}"))
+            .expect("digits match the grammar");
         self.enter(0, new(id.clone(), kind, None, image.cloned(), now_ms));
         id
     }
 
     fn enter(&self, revision: u64, operation: Operation) {
         let mut list = self.list();
-        list.push_back(Entry { revision, sender: watch::Sender::new(operation) });
-        while list.len() > REMEMBERED && list.front().is_some_and(|e| e.sender.borrow().state.is_over()) {
+        list.push_back(Entry {
+            revision,
+            sender: watch::Sender::new(operation),
+        });
+        while list.len() > REMEMBERED
+            && list
+                .front()
+                .is_some_and(|e| e.sender.borrow().state.is_over())
+        {
             list.pop_front();
         }
     }
@@ -59,7 +81,10 @@ impl Operations {
     /// Changes every operation on `stand` that is not over.
     pub(crate) fn change(&self, stand: &StandName, mut change: impl FnMut(&mut Operation, u64)) {
         for entry in self.list().iter() {
-            let touched = { let seen = entry.sender.borrow(); seen.stand.as_ref() == Some(stand) && !seen.state.is_over() };
+            let touched = {
+                let seen = entry.sender.borrow();
+                seen.stand.as_ref() == Some(stand) && !seen.state.is_over()
+            };
             if touched {
                 entry.sender.send_if_modified(|operation| {
                     let before = operation.clone();
@@ -83,33 +108,44 @@ impl Operations {
 
     /// Tells whether somebody's operation on `stand` is not over.
     pub(crate) fn any_running(&self, stand: &StandName) -> bool {
-        self.list().iter().any(|e| { let o = e.sender.borrow(); o.stand.as_ref() == Some(stand) && !o.state.is_over() })
+        self.list().iter().any(|e| {
+            let o = e.sender.borrow();
+            o.stand.as_ref() == Some(stand) && !o.state.is_over()
+        })
     }
 
     fn sender(&self, id: &OperationId) -> Option<watch::Sender<Operation>> {
-        self.list().iter().find(|e| e.sender.borrow().id == *id).map(|e| e.sender.clone())
+        self.list()
+            .iter()
+            .find(|e| e.sender.borrow().id == *id)
+            .map(|e| e.sender.clone())
     }
 
     /// Returns an operation.
     pub(crate) fn get(&self, id: &OperationId) -> Result<Operation, Failure> {
-        self.sender(id).map(|s| s.borrow().clone()).ok_or_else(|| unknown(id))
+        self.sender(id)
+            .map(|s| s.borrow().clone())
+            .ok_or_else(|| unknown(id))
     }
 
     /// Follows an operation until it is over.
     pub(crate) fn follow(&self, id: &OperationId) -> Result<Flow<Operation>, Failure> {
         let receiver = self.sender(id).ok_or_else(|| unknown(id))?.subscribe();
         let first = true;
-        let stream = futures_util::stream::unfold((receiver, first, false), |(mut receiver, first, over)| async move {
-            if over {
-                return None;
-            }
-            if !first && receiver.changed().await.is_err() {
-                return None;
-            }
-            let now = receiver.borrow_and_update().clone();
-            let over = now.state.is_over();
-            Some((Ok(now), (receiver, false, over)))
-        });
+        let stream = futures_util::stream::unfold(
+            (receiver, first, false),
+            |(mut receiver, first, over)| async move {
+                if over {
+                    return None;
+                }
+                if !first && receiver.changed().await.is_err() {
+                    return None;
+                }
+                let now = receiver.borrow_and_update().clone();
+                let over = now.state.is_over();
+                Some((Ok(now), (receiver, false, over)))
+            },
+        );
         Ok(Box::pin(stream))
     }
 }
@@ -126,10 +162,31 @@ pub(crate) fn end(operation: &mut Operation, result: Result<(), Failure>, now_ms
     }
 }
 
-fn new(id: OperationId, kind: OperationKind, stand: Option<StandName>, image: Option<ImageName>, now_ms: u64) -> Operation {
-    Operation { id, kind, stand, image, state: OperationState::Running, started_ms: now_ms, ended_ms: None, nodes: Vec::<NodeProgress>::new(), problem: None }
+fn new(
+    id: OperationId,
+    kind: OperationKind,
+    stand: Option<StandName>,
+    image: Option<ImageName>,
+    now_ms: u64,
+) -> Operation {
+    Operation {
+        id,
+        kind,
+        stand,
+        image,
+        state: OperationState::Running,
+        started_ms: now_ms,
+        ended_ms: None,
+        nodes: Vec::<NodeProgress>::new(),
+        problem: None,
+    }
 }
 
 fn unknown(id: &OperationId) -> Failure {
-    Failure::new("operation-not-found", Kind::NotFound, format!("no operation `{id}`")).hint("operations are forgotten when the daemon ends; look at the stand instead")
+    Failure::new(
+        "operation-not-found",
+        Kind::NotFound,
+        format!("no operation `{id}`"),
+    )
+    .hint("operations are forgotten when the daemon ends; look at the stand instead")
 }

@@ -1,7 +1,9 @@
 use crate::keep::Keep;
 use crate::operations::Operations;
-use daas_api::{Failure, Images, Platform, Projects, Stands, System};
-use daas_engine::{HostRange, LocalEngine};
+use daas_api::Failure;
+use daas_api::platform::{Images, Platform, Projects, Stands, System};
+use daas_engine::LocalEngine;
+use daas_engine::publish::HostRange;
 use daas_model::Limits;
 use daas_store::Store;
 use daas_tasks::Supervisor;
@@ -35,7 +37,9 @@ pub struct Control {
 
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Control").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Control")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -44,10 +48,30 @@ impl Control {
     ///
     /// # Errors
     /// A [`Failure`] if the records cannot be read or what no record knows cannot be closed.
-    pub async fn start(config: ControlConfig, store: Store, engine: LocalEngine, tasks: Supervisor) -> Result<Self, Failure> {
+    pub async fn start(
+        config: ControlConfig,
+        store: Store,
+        engine: LocalEngine,
+        tasks: Supervisor,
+    ) -> Result<Self, Failure> {
         let operations = Operations::default();
-        let keep = Keep::start(store.clone(), Arc::new(engine.clone()), operations.clone(), tasks.clone()).await?;
-        Ok(Self { keep, engine, store, operations, tasks, config: Arc::new(config), started_ms: crate::stand_loop::now_ms(), naming: Arc::default() })
+        let keep = Keep::start(
+            store.clone(),
+            Arc::new(engine.clone()),
+            operations.clone(),
+            tasks.clone(),
+        )
+        .await?;
+        Ok(Self {
+            keep,
+            engine,
+            store,
+            operations,
+            tasks,
+            config: Arc::new(config),
+            started_ms: crate::stand_loop::now_ms(),
+            naming: Arc::default(),
+        })
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::platform::Control;
 use crate::record::GrantRecord;
-use daas_api::platform::Answer;
-use daas_api::{Caller, Checked, DiagnosticView, Failure, GrantList, IgnoredView, PlaceView, ProjectSource, Projects};
+use daas_api::platform::{Answer, Projects};
+use daas_api::{
+    Caller, Checked, DiagnosticView, Failure, GrantList, IgnoredView, PlaceView, ProjectSource,
+};
 use daas_model::{Policy, ProjectName};
 use daas_spec::{LimitsOver, Outcome, ProjectRequest, read_project};
 use std::collections::BTreeMap;
@@ -13,12 +15,22 @@ impl Control {
     ///
     /// Its name is known only after a first reading, and its grants only by its name: a project that asks for something is read twice.
     pub(crate) fn read(&self, source: &ProjectSource) -> Result<Outcome, Failure> {
-        let files: BTreeMap<String, Vec<u8>> = source.contents.iter().map(|(path, text)| (path.clone(), text.0.clone())).collect();
+        let files: BTreeMap<String, Vec<u8>> = source
+            .contents
+            .iter()
+            .map(|(path, text)| (path.clone(), text.0.clone()))
+            .collect();
         let mut request = request_of(source, &self.config);
         let outcome = read_project(&files, &request);
-        let Some(project) = outcome.project.clone() else { return Ok(outcome) };
-        let Some(grants) = self.store.get::<GrantRecord>(project.as_str())? else { return Ok(outcome) };
-        request.policy = Policy { grants: grants.value.grants };
+        let Some(project) = outcome.project.clone() else {
+            return Ok(outcome);
+        };
+        let Some(grants) = self.store.get::<GrantRecord>(project.as_str())? else {
+            return Ok(outcome);
+        };
+        request.policy = Policy {
+            grants: grants.value.grants,
+        };
         Ok(read_project(&files, &request))
     }
 }
@@ -33,7 +45,12 @@ fn request_of(source: &ProjectSource, config: &crate::platform::ControlConfig) -
         env_files: source.env_files.clone(),
         scale: source.scale.clone(),
         kind: source.kind,
-        limits: LimitsOver { cpus: source.limits.cpus_milli, memory: source.limits.memory_bytes, pids: source.limits.pids, disk: source.limits.disk_bytes },
+        limits: LimitsOver {
+            cpus: source.limits.cpus_milli,
+            memory: source.limits.memory_bytes,
+            pids: source.limits.pids,
+            disk: source.limits.disk_bytes,
+        },
         egress: source.egress,
         ttl: source.ttl,
         policy: Policy::default(),
@@ -43,26 +60,51 @@ fn request_of(source: &ProjectSource, config: &crate::platform::ControlConfig) -
 
 /// Returns what the doors show of keys without effect.
 pub(crate) fn ignored_views(outcome: &Outcome) -> Vec<IgnoredView> {
-    outcome.ignored.iter().map(|i| IgnoredView { severity: i.severity, key: i.key.clone(), why: i.why.clone(), place: PlaceView::from(&i.place) }).collect()
+    outcome
+        .ignored
+        .iter()
+        .map(|i| IgnoredView {
+            severity: i.severity,
+            key: i.key.clone(),
+            why: i.why.clone(),
+            place: PlaceView::from(&i.place),
+        })
+        .collect()
 }
 
 /// Returns what the doors show of faults and remarks.
 pub(crate) fn diagnostic_views(outcome: &Outcome) -> Vec<DiagnosticView> {
-    outcome.diagnostics.iter().map(DiagnosticView::from).collect()
+    outcome
+        .diagnostics
+        .iter()
+        .map(DiagnosticView::from)
+        .collect()
 }
 
 impl Projects for Control {
     fn check(&self, project: ProjectSource) -> Answer<'_, Checked> {
         Box::pin(async move {
             let outcome = self.read(&project)?;
-            Ok(Checked { project: outcome.project.clone(), valid: !outcome.has_errors(), diagnostics: diagnostic_views(&outcome), ignored: ignored_views(&outcome) })
+            Ok(Checked {
+                project: outcome.project.clone(),
+                valid: !outcome.has_errors(),
+                diagnostics: diagnostic_views(&outcome),
+                ignored: ignored_views(&outcome),
+            })
         })
     }
 
     fn grants<'a>(&'a self, project: &'a ProjectName) -> Answer<'a, GrantList> {
         Box::pin(async move {
-            let grants = self.store.get::<GrantRecord>(project.as_str())?.map(|s| s.value.grants).unwrap_or_default();
-            Ok(GrantList { project: project.clone(), grants })
+            let grants = self
+                .store
+                .get::<GrantRecord>(project.as_str())?
+                .map(|s| s.value.grants)
+                .unwrap_or_default();
+            Ok(GrantList {
+                project: project.clone(),
+                grants,
+            })
         })
     }
 
@@ -73,7 +115,15 @@ impl Projects for Control {
             if grants.grants.is_empty() {
                 self.store.delete::<GrantRecord>(key).await?;
             } else {
-                self.store.put(key, &GrantRecord { project: grants.project.clone(), grants: grants.grants.clone() }).await?;
+                self.store
+                    .put(
+                        key,
+                        &GrantRecord {
+                            project: grants.project.clone(),
+                            grants: grants.grants.clone(),
+                        },
+                    )
+                    .await?;
             }
             Ok(grants)
         })

@@ -61,13 +61,21 @@ enum Turned {
 
 /// Returns milliseconds of the Unix clock.
 pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns the order for the engine.
 pub(crate) fn order(record: &StandRecord) -> Order {
-    Order { id: record.id.clone(), name: record.name.clone(), spec: Arc::new(record.spec.clone()), addresses: record.addresses.clone(), host_address: record.host_address }
+    Order {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        spec: Arc::new(record.spec.clone()),
+        addresses: record.addresses.clone(),
+        host_address: record.host_address,
+    }
 }
 
 /// Tells whether trying the same again may help without a person.
@@ -103,8 +111,14 @@ impl<E: Engine> StandLoop<E> {
 
     /// Waits for a call, for the end of the time to live, or for the next glance. May be dropped at any time.
     async fn wait(&self) {
-        let expires = self.record().ok().flatten().and_then(|r| r.value.expires_ms);
-        let until = expires.map_or(GLANCE, |at| Duration::from_millis(at.saturating_sub(now_ms())).min(GLANCE));
+        let expires = self
+            .record()
+            .ok()
+            .flatten()
+            .and_then(|r| r.value.expires_ms);
+        let until = expires.map_or(GLANCE, |at| {
+            Duration::from_millis(at.saturating_sub(now_ms())).min(GLANCE)
+        });
         self.live.wake.called_or(until).await;
     }
 
@@ -126,7 +140,11 @@ impl<E: Engine> StandLoop<E> {
             status.parked = parked;
         });
         self.tell();
-        if parked { Turned::Through } else { Turned::Again }
+        if parked {
+            Turned::Through
+        } else {
+            Turned::Again
+        }
     }
 }
 
@@ -137,7 +155,9 @@ impl<E: Engine> StandLoop<E> {
 
     async fn converge(&self) -> Result<Turned, Failure> {
         for _ in 0..LOOKS {
-            let Some(mut stored) = self.record()? else { return Ok(Turned::Gone) };
+            let Some(mut stored) = self.record()? else {
+                return Ok(Turned::Gone);
+            };
             if self.expire(&mut stored).await? || self.place(&mut stored).await? {
                 continue;
             }
@@ -186,19 +206,50 @@ impl<E: Engine> StandLoop<E> {
         }
         let order = order(record);
         let tell = self.teller();
-        let there: BTreeSet<NodeName> = self.shared.engine.observe(&record.id).await?.nodes.into_keys().collect();
+        let there: BTreeSet<NodeName> = self
+            .shared
+            .engine
+            .observe(&record.id)
+            .await?
+            .nodes
+            .into_keys()
+            .collect();
         if once.pull {
-            let images: BTreeSet<_> = record.spec.nodes.values().map(|n| n.image.clone()).collect();
+            let images: BTreeSet<_> = record
+                .spec
+                .nodes
+                .values()
+                .map(|n| n.image.clone())
+                .collect();
             for image in images {
-                self.shared.engine.apply(&order, &Step::FetchImage { image }, &tell).await?;
+                self.shared
+                    .engine
+                    .apply(&order, &Step::FetchImage { image }, &tell)
+                    .await?;
             }
         }
-        let again: BTreeSet<NodeName> = if once.recreate { there.clone() } else { once.restart.intersection(&there).cloned().collect() };
+        let again: BTreeSet<NodeName> = if once.recreate {
+            there.clone()
+        } else {
+            once.restart.intersection(&there).cloned().collect()
+        };
         if !again.is_empty() {
-            self.shared.engine.apply(&order, &Step::Stop { nodes: again.clone() }, &tell).await?;
+            self.shared
+                .engine
+                .apply(
+                    &order,
+                    &Step::Stop {
+                        nodes: again.clone(),
+                    },
+                    &tell,
+                )
+                .await?;
         }
         if once.recreate && !again.is_empty() {
-            self.shared.engine.apply(&order, &Step::Remove { nodes: again }, &tell).await?;
+            self.shared
+                .engine
+                .apply(&order, &Step::Remove { nodes: again }, &tell)
+                .await?;
         }
         stored.value.once = Once::default();
         self.save(stored).await?;
@@ -207,7 +258,16 @@ impl<E: Engine> StandLoop<E> {
 
     /// Writes a record that this loop has changed; somebody else's change wins and is looked at next.
     async fn save(&self, stored: &Stored<StandRecord>) -> Result<(), Failure> {
-        match self.shared.store.put_if(self.name.as_str(), &stored.value, Expect::Revision(stored.revision)).await {
+        match self
+            .shared
+            .store
+            .put_if(
+                self.name.as_str(),
+                &stored.value,
+                Expect::Revision(stored.revision),
+            )
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) if error.is_conflict() => Ok(()),
             Err(error) => Err(error.into()),
@@ -220,7 +280,14 @@ impl<E: Engine> StandLoop<E> {
         let engine = &self.shared.engine;
         let observed = engine.observe(&record.id).await?;
         let images = engine.images(&record.spec).await?;
-        let wanted = Wanted { spec: &record.spec, power: record.power, held: &record.held, asked_at_ms: record.asked_at_ms, images: &images, addresses: &record.addresses };
+        let wanted = Wanted {
+            spec: &record.spec,
+            power: record.power,
+            held: &record.held,
+            asked_at_ms: record.asked_at_ms,
+            images: &images,
+            addresses: &record.addresses,
+        };
         let plan = plan_stand(wanted, &observed);
         let steps = plan.steps.clone();
         self.show(stored.revision.0, observed, plan);
@@ -232,25 +299,32 @@ impl<E: Engine> StandLoop<E> {
         let tell = self.teller();
         for (step, reason) in &steps {
             tracing::debug!(stand = %self.name, %step, %reason, "step");
-            self.live.status.send_modify(|status| status.starting = matches!(step, Step::Start { .. } | Step::Open { .. }));
+            self.live.status.send_modify(|status| {
+                status.starting = matches!(step, Step::Start { .. } | Step::Open { .. })
+            });
             engine.apply(&order, step, &tell).await?;
             match step {
                 Step::Close => return self.forget(stored).await,
                 Step::Open { .. } => engine.connect(&order).await?,
                 Step::FetchImage { image } => {
                     let familiar = image.familiar();
-                    self.live.status.send_modify(|status| { status.fetching.remove(&familiar); });
+                    self.live.status.send_modify(|status| {
+                        status.fetching.remove(&familiar);
+                    });
                 }
                 _ => {}
             }
         }
-        self.live.status.send_modify(|status| status.starting = false);
+        self.live
+            .status
+            .send_modify(|status| status.starting = false);
         Ok(None)
     }
 
     /// Forgets a stand that is closed, unless somebody wanted it again meanwhile.
     async fn forget(&self, stored: &Stored<StandRecord>) -> Result<Option<Turned>, Failure> {
-        let batch = daas_store::Batch::new().delete_if::<StandRecord>(self.name.as_str(), Expect::Revision(stored.revision));
+        let batch = daas_store::Batch::new()
+            .delete_if::<StandRecord>(self.name.as_str(), Expect::Revision(stored.revision));
         match self.shared.store.commit(batch).await {
             Ok(_) => {
                 self.shared.engine.connect(&order(&stored.value)).await?;
@@ -289,7 +363,11 @@ impl<E: Engine> StandLoop<E> {
             live.status.send_modify(|status| {
                 status.fetching.insert(progress.subject.clone(), progress);
             });
-            if let Some(record) = record.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            if let Some(record) = record
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()
+            {
                 let nodes = live.status.borrow().progress(record);
                 operations.change(&name, |operation, _| operation.nodes.clone_from(&nodes));
             }
@@ -298,20 +376,24 @@ impl<E: Engine> StandLoop<E> {
 
     /// Tells every operation on this stand how it stands.
     fn tell(&self) {
-        let Ok(Some(stored)) = self.record() else { return };
+        let Ok(Some(stored)) = self.record() else {
+            return;
+        };
         let record = stored.value;
         let status = self.live.status.borrow().clone();
         let nodes = status.progress(&record);
-        self.shared.operations.change(&self.name, |operation, revision| {
-            operation.nodes.clone_from(&nodes);
-            if operation.kind == OperationKind::Down && !status.parked {
-                return;
-            }
-            match status.verdict(&record, operation.kind, revision) {
-                Verdict::Running => {}
-                Verdict::Done => end(operation, Ok(()), now_ms()),
-                Verdict::Failed(failure) => end(operation, Err(failure), now_ms()),
-            }
-        });
+        self.shared
+            .operations
+            .change(&self.name, |operation, revision| {
+                operation.nodes.clone_from(&nodes);
+                if operation.kind == OperationKind::Down && !status.parked {
+                    return;
+                }
+                match status.verdict(&record, operation.kind, revision) {
+                    Verdict::Running => {}
+                    Verdict::Done => end(operation, Ok(()), now_ms()),
+                    Verdict::Failed(failure) => end(operation, Err(failure), now_ms()),
+                }
+            });
     }
 }

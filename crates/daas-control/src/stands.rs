@@ -6,10 +6,11 @@ use crate::projects::{diagnostic_views, ignored_views};
 use crate::record::{Once, StandRecord};
 use crate::stand_loop::now_ms;
 use crate::views::plan_steps;
-use daas_api::platform::{Answer, BoxDuplex, ByteFlow, ExecSession, Flow, IfRevision};
+use daas_api::platform::{Answer, BoxDuplex, ByteFlow, ExecSession, Flow, IfRevision, Stands};
 use daas_api::{
-    Accepted, ActRequest, Action, Caller, DownQuery, EventQuery, EventView, ExecRequest, Failure, LogChunk, LogQuery, Operation, OperationId, OperationKind, PlanView, ScaleRequest, StandStats,
-    StandSummary, StandView, Stands, Started, UpRequest,
+    Accepted, ActRequest, Action, Caller, DownQuery, EventQuery, EventView, ExecRequest, Failure,
+    LogChunk, LogQuery, Operation, OperationId, OperationKind, PlanView, ScaleRequest, StandStats,
+    StandSummary, StandView, Started, UpRequest,
 };
 use daas_model::{Kind, NodeName, Protocol, StandId, StandName, StandSpec};
 use daas_plan::{Power, assign};
@@ -26,37 +27,80 @@ const MOST: u32 = 1000;
 impl Control {
     /// Returns a stand's record.
     pub(crate) fn stand(&self, name: &StandName) -> Result<Stored<StandRecord>, Failure> {
-        self.store.get::<StandRecord>(name.as_str())?.ok_or_else(|| {
-            let mut failure = Failure::new("stand-not-found", Kind::NotFound, format!("no stand `{name}`"));
-            let near = self.store.list::<StandRecord>("").ok().into_iter().flatten().find(|s| daas_spec::nearest(name.as_str(), [s.value.name.as_str()]).is_some());
-            if let Some(near) = near {
-                failure = failure.hint(format!("did you mean `{}`?", near.value.name));
-            }
-            failure
-        })
+        self.store
+            .get::<StandRecord>(name.as_str())?
+            .ok_or_else(|| {
+                let mut failure = Failure::new(
+                    "stand-not-found",
+                    Kind::NotFound,
+                    format!("no stand `{name}`"),
+                );
+                let near = self
+                    .store
+                    .list::<StandRecord>("")
+                    .ok()
+                    .into_iter()
+                    .flatten()
+                    .find(|s| daas_spec::nearest(name.as_str(), [s.value.name.as_str()]).is_some());
+                if let Some(near) = near {
+                    failure = failure.hint(format!("did you mean `{}`?", near.value.name));
+                }
+                failure
+            })
     }
 
     /// Returns the id of a stand and checks that it has the node.
-    pub(crate) fn node(&self, stand: &StandName, node: &NodeName) -> Result<(StandId, Stored<StandRecord>), Failure> {
+    pub(crate) fn node(
+        &self,
+        stand: &StandName,
+        node: &NodeName,
+    ) -> Result<(StandId, Stored<StandRecord>), Failure> {
         let stored = self.stand(stand)?;
         if !stored.value.spec.nodes.contains_key(node) {
-            let names: Vec<&str> = stored.value.spec.nodes.keys().map(NodeName::as_str).collect();
-            return Err(Failure::new("node-not-found", Kind::NotFound, format!("stand `{stand}` has no node `{node}`")).hint(format!("it has: {}", names.join(", "))));
+            let names: Vec<&str> = stored
+                .value
+                .spec
+                .nodes
+                .keys()
+                .map(NodeName::as_str)
+                .collect();
+            return Err(Failure::new(
+                "node-not-found",
+                Kind::NotFound,
+                format!("stand `{stand}` has no node `{node}`"),
+            )
+            .hint(format!("it has: {}", names.join(", "))));
         }
         Ok((stored.value.id.clone(), stored))
     }
 
     /// Returns the names of the stands that a request is about.
-    fn names(request: &UpRequest, outcome: &Outcome, spec: &StandSpec) -> Result<Vec<StandName>, Failure> {
+    fn names(
+        request: &UpRequest,
+        outcome: &Outcome,
+        spec: &StandSpec,
+    ) -> Result<Vec<StandName>, Failure> {
         let base = match &request.name {
             Some(name) => name.clone(),
-            None => StandName::parse(outcome.project.as_ref().unwrap_or(&spec.project).as_str()).map_err(|error| Failure::new("stand-name", Kind::Input, error.to_string()))?,
+            None => StandName::parse(outcome.project.as_ref().unwrap_or(&spec.project).as_str())
+                .map_err(|error| Failure::new("stand-name", Kind::Input, error.to_string()))?,
         };
-        let Some(count) = request.count else { return Ok(vec![base]) };
+        let Some(count) = request.count else {
+            return Ok(vec![base]);
+        };
         if !(1..=MOST).contains(&count) {
-            return Err(Failure::new("stand-count", Kind::Input, format!("cannot make {count} stands: ask for 1 to {MOST}")));
+            return Err(Failure::new(
+                "stand-count",
+                Kind::Input,
+                format!("cannot make {count} stands: ask for 1 to {MOST}"),
+            ));
         }
-        (1..=count).map(|n| StandName::parse(&format!("{base}-{n}")).map_err(|error| Failure::new("stand-name", Kind::Input, error.to_string()))).collect()
+        (1..=count)
+            .map(|n| {
+                StandName::parse(&format!("{base}-{n}"))
+                    .map_err(|error| Failure::new("stand-name", Kind::Input, error.to_string()))
+            })
+            .collect()
     }
 
     /// Reads the project, or fails with all of its faults.
@@ -69,11 +113,28 @@ impl Control {
     }
 
     /// Returns the record that an `up` writes over `before`.
-    fn wanted(&self, name: &StandName, request: &UpRequest, spec: &StandSpec, before: Option<&StandRecord>, used: &mut BTreeSet<IpAddr>) -> Result<StandRecord, Failure> {
+    fn wanted(
+        &self,
+        name: &StandName,
+        request: &UpRequest,
+        spec: &StandSpec,
+        before: Option<&StandRecord>,
+        used: &mut BTreeSet<IpAddr>,
+    ) -> Result<StandRecord, Failure> {
         let now = now_ms();
-        let expires_ms = spec.ttl.map(|ttl| now + u64::try_from(ttl.0.as_millis()).unwrap_or(u64::MAX / 2));
-        let power = if request.options.no_start { Power::Stopped } else { Power::Running };
-        let once = Once { restart: BTreeSet::new(), recreate: request.options.recreate, pull: request.options.pull };
+        let expires_ms = spec
+            .ttl
+            .map(|ttl| now + u64::try_from(ttl.0.as_millis()).unwrap_or(u64::MAX / 2));
+        let power = if request.options.no_start {
+            Power::Stopped
+        } else {
+            Power::Running
+        };
+        let once = Once {
+            restart: BTreeSet::new(),
+            recreate: request.options.recreate,
+            pull: request.options.pull,
+        };
         let host_address = match before.and_then(|b| b.host_address) {
             Some(address) => Some(address),
             None => {
@@ -92,17 +153,30 @@ impl Control {
             asked_at_ms: now,
             created_ms: before.map_or(now, |b| b.created_ms),
             expires_ms,
-            addresses: assign(spec, &before.map(|b| b.addresses.clone()).unwrap_or_default())?,
+            addresses: assign(
+                spec,
+                &before.map(|b| b.addresses.clone()).unwrap_or_default(),
+            )?,
             host_address,
             once,
         })
     }
 
     fn used_addresses(&self) -> Result<BTreeSet<IpAddr>, Failure> {
-        Ok(self.store.list::<StandRecord>("")?.into_iter().filter_map(|s| s.value.host_address).collect())
+        Ok(self
+            .store
+            .list::<StandRecord>("")?
+            .into_iter()
+            .filter_map(|s| s.value.host_address)
+            .collect())
     }
 
-    async fn up_stands(&self, caller: &Caller, request: UpRequest, at: IfRevision) -> Result<Accepted, Failure> {
+    async fn up_stands(
+        &self,
+        caller: &Caller,
+        request: UpRequest,
+        at: IfRevision,
+    ) -> Result<Accepted, Failure> {
         let (outcome, spec) = self.read_valid(&request)?;
         let names = Self::names(&request, &outcome, &spec)?;
         let _naming = self.naming.lock().await;
@@ -111,44 +185,104 @@ impl Control {
         for name in &names {
             let before = self.store.get::<StandRecord>(name.as_str())?;
             check_revision(name, before.as_ref().map(|b| b.revision), at)?;
-            if before.as_ref().is_some_and(|b| b.value.power == Power::Gone) {
-                return Err(Failure::new("stand-removing", Kind::Busy { retry_after: Duration::from_millis(300) }, format!("stand `{name}` is being thrown away")).hint("try again in a moment"));
+            if before
+                .as_ref()
+                .is_some_and(|b| b.value.power == Power::Gone)
+            {
+                return Err(Failure::new(
+                    "stand-removing",
+                    Kind::Busy {
+                        retry_after: Duration::from_millis(300),
+                    },
+                    format!("stand `{name}` is being thrown away"),
+                )
+                .hint("try again in a moment"));
             }
-            let record = self.wanted(name, &request, &spec, before.as_ref().map(|b| &b.value), &mut used)?;
+            let record = self.wanted(
+                name,
+                &request,
+                &spec,
+                before.as_ref().map(|b| &b.value),
+                &mut used,
+            )?;
             let expect = before.map_or(Expect::Absent, |b| Expect::Revision(b.revision));
             batch = batch.put_if(name.as_str(), &record, expect)?;
         }
         let note = format!("{caller} asked for the stand");
         for name in &names {
-            batch = batch.event(name.as_str(), now_ms(), &HappeningRecord::note(name, "stand-up", note.clone()))?;
+            batch = batch.event(
+                name.as_str(),
+                now_ms(),
+                &HappeningRecord::note(name, "stand-up", note.clone()),
+            )?;
         }
         self.store.commit(batch).await?;
-        let operations = names.iter().map(|name| self.begin(name, OperationKind::Up)).collect::<Result<_, _>>()?;
-        Ok(Accepted { operations, diagnostics: diagnostic_views(&outcome) })
+        let operations = names
+            .iter()
+            .map(|name| self.begin(name, OperationKind::Up))
+            .collect::<Result<_, _>>()?;
+        Ok(Accepted {
+            operations,
+            diagnostics: diagnostic_views(&outcome),
+        })
     }
 
     /// Begins an operation on the record as it is now, and calls its loop.
     fn begin(&self, name: &StandName, kind: OperationKind) -> Result<Started, Failure> {
         let stored = self.stand(name)?;
-        let operation = self.operations.begin(kind, name, stored.revision.0, now_ms());
+        let operation = self
+            .operations
+            .begin(kind, name, stored.revision.0, now_ms());
         self.keep.run(name, &stored.value.id);
-        Ok(Started { operation, stand: Some(name.clone()) })
+        Ok(Started {
+            operation,
+            stand: Some(name.clone()),
+        })
     }
 
     /// Changes a stand's record, remembers who did it, and begins the operation.
-    async fn change(&self, caller: &Caller, name: &StandName, kind: OperationKind, at: IfRevision, change: impl Fn(&mut StandRecord) -> Result<(), Failure>) -> Result<Accepted, Failure> {
+    async fn change(
+        &self,
+        caller: &Caller,
+        name: &StandName,
+        kind: OperationKind,
+        at: IfRevision,
+        change: impl Fn(&mut StandRecord) -> Result<(), Failure>,
+    ) -> Result<Accepted, Failure> {
         loop {
             let mut stored = self.stand(name)?;
             check_revision(name, Some(stored.revision), at)?;
             if stored.value.power == Power::Gone && kind != OperationKind::Down {
-                return Err(Failure::new("stand-removing", Kind::Conflict, format!("stand `{name}` is being thrown away")));
+                return Err(Failure::new(
+                    "stand-removing",
+                    Kind::Conflict,
+                    format!("stand `{name}` is being thrown away"),
+                ));
             }
             stored.value.asked_at_ms = now_ms();
             change(&mut stored.value)?;
-            let (code, text) = (format!("stand-{}", word(kind)), format!("{caller} asked to {} the stand", word(kind)));
-            let batch = Batch::new().put_if(name.as_str(), &stored.value, Expect::Revision(stored.revision))?.event(name.as_str(), now_ms(), &HappeningRecord::note(name, &code, text))?;
+            let (code, text) = (
+                format!("stand-{}", word(kind)),
+                format!("{caller} asked to {} the stand", word(kind)),
+            );
+            let batch = Batch::new()
+                .put_if(
+                    name.as_str(),
+                    &stored.value,
+                    Expect::Revision(stored.revision),
+                )?
+                .event(
+                    name.as_str(),
+                    now_ms(),
+                    &HappeningRecord::note(name, &code, text),
+                )?;
             match self.store.commit(batch).await {
-                Ok(_) => return Ok(Accepted { operations: vec![self.begin(name, kind)?], diagnostics: Vec::new() }),
+                Ok(_) => {
+                    return Ok(Accepted {
+                        operations: vec![self.begin(name, kind)?],
+                        diagnostics: Vec::new(),
+                    });
+                }
                 // The loop wrote addresses at the same moment: read and change again.
                 Err(error) if error.is_conflict() && at.is_none() => {}
                 Err(error) => return Err(error.into()),
@@ -160,34 +294,77 @@ impl Control {
         let outcome = self.read(&request.project)?;
         let Some(spec) = outcome.spec.clone() else {
             let project = outcome.project.as_ref().map_or("project", |p| p.as_str());
-            let stand = request.name.clone().or_else(|| StandName::parse(project).ok()).unwrap_or_else(|| StandName::parse("project").expect("a literal that matches the grammar"));
+            let stand = request
+                .name
+                .clone()
+                .or_else(|| StandName::parse(project).ok())
+                .unwrap_or_else(|| {
+                    StandName::parse("project").expect("a literal that matches the grammar")
+                });
             let exists = self.store.get::<StandRecord>(stand.as_str())?.is_some();
-            return Ok(vec![PlanView { stand, exists, steps: Vec::new(), ignored: ignored_views(&outcome), diagnostics: diagnostic_views(&outcome) }]);
+            return Ok(vec![PlanView {
+                stand,
+                exists,
+                steps: Vec::new(),
+                ignored: ignored_views(&outcome),
+                diagnostics: diagnostic_views(&outcome),
+            }]);
         };
         let mut used = self.used_addresses()?;
         let mut views = Vec::new();
         for name in Self::names(&request, &outcome, &spec)? {
-            let before = self.store.get::<StandRecord>(name.as_str())?.map(|s| s.value);
+            let before = self
+                .store
+                .get::<StandRecord>(name.as_str())?
+                .map(|s| s.value);
             let record = self.wanted(&name, &request, &spec, before.as_ref(), &mut used)?;
             let engine: &daas_engine::LocalEngine = &self.engine;
             let observed = daas_engine::Engine::observe(engine, &record.id).await?;
             let images = daas_engine::Engine::images(engine, &record.spec).await?;
-            let steps = plan_steps(&record, before.as_ref(), &observed, &images, &record.addresses);
-            views.push(PlanView { stand: name, exists: before.is_some(), steps, ignored: ignored_views(&outcome), diagnostics: diagnostic_views(&outcome) });
+            let steps = plan_steps(
+                &record,
+                before.as_ref(),
+                &observed,
+                &images,
+                &record.addresses,
+            );
+            views.push(PlanView {
+                stand: name,
+                exists: before.is_some(),
+                steps,
+                ignored: ignored_views(&outcome),
+                diagnostics: diagnostic_views(&outcome),
+            });
         }
         Ok(views)
     }
 
     fn known_nodes(record: &StandRecord, nodes: &[NodeName]) -> Result<(), Failure> {
         match nodes.iter().find(|n| !record.spec.nodes.contains_key(*n)) {
-            Some(node) => Err(Failure::new("node-not-found", Kind::NotFound, format!("stand `{}` has no node `{node}`", record.name))),
+            Some(node) => Err(Failure::new(
+                "node-not-found",
+                Kind::NotFound,
+                format!("stand `{}` has no node `{node}`", record.name),
+            )),
             None => Ok(()),
         }
     }
 
-    async fn act_on(&self, caller: &Caller, stand: &StandName, action: Action, request: ActRequest, at: IfRevision) -> Result<Accepted, Failure> {
+    async fn act_on(
+        &self,
+        caller: &Caller,
+        stand: &StandName,
+        action: Action,
+        request: ActRequest,
+        at: IfRevision,
+    ) -> Result<Accepted, Failure> {
         if matches!(action, Action::Pause | Action::Resume) && !request.nodes.is_empty() {
-            return Err(Failure::new("stand-pause-nodes", Kind::Input, "cannot pause single nodes").hint("pause the whole stand, or stop the node"));
+            return Err(Failure::new(
+                "stand-pause-nodes",
+                Kind::Input,
+                "cannot pause single nodes",
+            )
+            .hint("pause the whole stand, or stop the node"));
         }
         let kind = match action {
             Action::Start => OperationKind::Start,
@@ -209,7 +386,17 @@ impl Control {
                 Action::Restart => {
                     record.power = Power::Running;
                     record.held.retain(|n| !request.nodes.contains(n));
-                    record.once.restart = if all { record.spec.nodes.keys().filter(|n| !record.held.contains(*n)).cloned().collect() } else { request.nodes.iter().cloned().collect() };
+                    record.once.restart = if all {
+                        record
+                            .spec
+                            .nodes
+                            .keys()
+                            .filter(|n| !record.held.contains(*n))
+                            .cloned()
+                            .collect()
+                    } else {
+                        request.nodes.iter().cloned().collect()
+                    };
                 }
                 Action::Pause => record.power = Power::Paused,
                 Action::Resume => record.power = Power::Running,
@@ -219,12 +406,26 @@ impl Control {
         .await
     }
 
-    async fn scale_stand(&self, caller: &Caller, stand: &StandName, request: ScaleRequest, at: IfRevision) -> Result<Accepted, Failure> {
+    async fn scale_stand(
+        &self,
+        caller: &Caller,
+        stand: &StandName,
+        request: ScaleRequest,
+        at: IfRevision,
+    ) -> Result<Accepted, Failure> {
         let stored = self.stand(stand)?;
         let mut source = stored.value.source.clone();
-        source.scale.extend(request.services.iter().map(|(name, n)| (name.to_string(), *n)));
+        source.scale.extend(
+            request
+                .services
+                .iter()
+                .map(|(name, n)| (name.to_string(), *n)),
+        );
         let outcome = self.read(&source)?;
-        let spec = outcome.spec.clone().ok_or_else(|| Failure::of_project(&outcome.diagnostics))?;
+        let spec = outcome
+            .spec
+            .clone()
+            .ok_or_else(|| Failure::of_project(&outcome.diagnostics))?;
         self.change(caller, stand, OperationKind::Scale, at, |record| {
             record.addresses = assign(&spec, &record.addresses)?;
             record.spec = spec.clone();
@@ -234,14 +435,23 @@ impl Control {
         .await
     }
 
-    async fn read_events(&self, stand: Option<&StandName>, query: EventQuery) -> Result<Flow<EventView>, Failure> {
+    async fn read_events(
+        &self,
+        stand: Option<&StandName>,
+        query: EventQuery,
+    ) -> Result<Flow<EventView>, Failure> {
         const NEWEST: usize = 100;
         let topic = stand.map(StandName::as_str);
         let old = match (query.after, query.last) {
-            (Some(after), _) => self.store.events_after(topic, EventId(after), usize::MAX >> 1)?,
+            (Some(after), _) => self
+                .store
+                .events_after(topic, EventId(after), usize::MAX >> 1)?,
             (None, last) => self.store.last_events(topic, last.unwrap_or(NEWEST))?,
         };
-        let after = old.last().map_or_else(|| query.after.map_or_else(|| self.store.last_event(), EventId), |e| e.id);
+        let after = old.last().map_or_else(
+            || query.after.map_or_else(|| self.store.last_event(), EventId),
+            |e| e.id,
+        );
         let first: Vec<Result<EventView, Failure>> = old.iter().map(view).collect();
         let first = futures_util::stream::iter(first);
         if !query.follow {
@@ -276,15 +486,24 @@ fn word(kind: OperationKind) -> &'static str {
 
 fn check_revision(name: &StandName, seen: Option<Revision>, at: IfRevision) -> Result<(), Failure> {
     match at {
-        Some(wanted) if seen.map(|r| r.0) != Some(wanted) => {
-            Err(Failure::new("stand-changed", Kind::Conflict, format!("stand `{name}` is not at revision {wanted} any more")).with_status(412).hint("look at it again, then decide again"))
-        }
+        Some(wanted) if seen.map(|r| r.0) != Some(wanted) => Err(Failure::new(
+            "stand-changed",
+            Kind::Conflict,
+            format!("stand `{name}` is not at revision {wanted} any more"),
+        )
+        .with_status(412)
+        .hint("look at it again, then decide again")),
         _ => Ok(()),
     }
 }
 
 impl Stands for Control {
-    fn up<'a>(&'a self, caller: &'a Caller, request: UpRequest, at: IfRevision) -> Answer<'a, Accepted> {
+    fn up<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request: UpRequest,
+        at: IfRevision,
+    ) -> Answer<'a, Accepted> {
         Box::pin(self.up_stands(caller, request, at))
     }
 
@@ -293,14 +512,27 @@ impl Stands for Control {
     }
 
     fn list(&self) -> Answer<'_, Vec<StandSummary>> {
-        Box::pin(async move { Ok(self.store.list::<StandRecord>("")?.iter().map(|stored| self.summary(stored)).collect()) })
+        Box::pin(async move {
+            Ok(self
+                .store
+                .list::<StandRecord>("")?
+                .iter()
+                .map(|stored| self.summary(stored))
+                .collect())
+        })
     }
 
     fn show<'a>(&'a self, stand: &'a StandName) -> Answer<'a, StandView> {
         Box::pin(async move { Ok(self.stand_view(&self.stand(stand)?)) })
     }
 
-    fn down<'a>(&'a self, caller: &'a Caller, stand: &'a StandName, how: DownQuery, at: IfRevision) -> Answer<'a, Accepted> {
+    fn down<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        how: DownQuery,
+        at: IfRevision,
+    ) -> Answer<'a, Accepted> {
         Box::pin(async move {
             if how.keep_volumes {
                 return Err(Failure::new("stand-keep-volumes", Kind::Input, format!("cannot throw stand `{stand}` away and keep its volumes")).hint("`daas stand stop` ends its nodes and keeps everything; `daas stand start` brings them back"));
@@ -313,11 +545,24 @@ impl Stands for Control {
         })
     }
 
-    fn act<'a>(&'a self, caller: &'a Caller, stand: &'a StandName, action: Action, request: ActRequest, at: IfRevision) -> Answer<'a, Accepted> {
+    fn act<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        action: Action,
+        request: ActRequest,
+        at: IfRevision,
+    ) -> Answer<'a, Accepted> {
         Box::pin(self.act_on(caller, stand, action, request, at))
     }
 
-    fn scale<'a>(&'a self, caller: &'a Caller, stand: &'a StandName, request: ScaleRequest, at: IfRevision) -> Answer<'a, Accepted> {
+    fn scale<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        request: ScaleRequest,
+        at: IfRevision,
+    ) -> Answer<'a, Accepted> {
         Box::pin(self.scale_stand(caller, stand, request, at))
     }
 
@@ -329,23 +574,53 @@ impl Stands for Control {
         Box::pin(self.measure(stand, follow))
     }
 
-    fn events<'a>(&'a self, stand: Option<&'a StandName>, query: EventQuery) -> Answer<'a, Flow<EventView>> {
+    fn events<'a>(
+        &'a self,
+        stand: Option<&'a StandName>,
+        query: EventQuery,
+    ) -> Answer<'a, Flow<EventView>> {
         Box::pin(self.read_events(stand, query))
     }
 
-    fn exec<'a>(&'a self, caller: &'a Caller, stand: &'a StandName, node: &'a NodeName, request: ExecRequest) -> Answer<'a, ExecSession> {
+    fn exec<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        node: &'a NodeName,
+        request: ExecRequest,
+    ) -> Answer<'a, ExecSession> {
         Box::pin(self.run_in(caller, stand, node, request))
     }
 
-    fn copy_out<'a>(&'a self, _caller: &'a Caller, stand: &'a StandName, node: &'a NodeName, path: &'a str) -> Answer<'a, ByteFlow> {
+    fn copy_out<'a>(
+        &'a self,
+        _caller: &'a Caller,
+        stand: &'a StandName,
+        node: &'a NodeName,
+        path: &'a str,
+    ) -> Answer<'a, ByteFlow> {
         Box::pin(self.read_archive(stand, node, path))
     }
 
-    fn copy_in<'a>(&'a self, caller: &'a Caller, stand: &'a StandName, node: &'a NodeName, path: &'a str, archive: ByteFlow) -> Answer<'a, ()> {
+    fn copy_in<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        node: &'a NodeName,
+        path: &'a str,
+        archive: ByteFlow,
+    ) -> Answer<'a, ()> {
         Box::pin(self.write_archive(caller, stand, node, path, archive))
     }
 
-    fn forward<'a>(&'a self, caller: &'a Caller, stand: &'a StandName, node: &'a NodeName, port: u16, protocol: Protocol) -> Answer<'a, BoxDuplex> {
+    fn forward<'a>(
+        &'a self,
+        caller: &'a Caller,
+        stand: &'a StandName,
+        node: &'a NodeName,
+        port: u16,
+        protocol: Protocol,
+    ) -> Answer<'a, BoxDuplex> {
         Box::pin(self.reach(caller, stand, node, port, protocol))
     }
 

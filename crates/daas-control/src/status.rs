@@ -41,7 +41,11 @@ pub(crate) enum Verdict {
 fn is_ready(node: &NodeObserved) -> bool {
     match &node.state {
         NodeState::Running { .. } => matches!(node.health, Health::None | Health::Healthy),
-        NodeState::Exited { code: 0, asked: false, .. } => true,
+        NodeState::Exited {
+            code: 0,
+            asked: false,
+            ..
+        } => true,
         _ => false,
     }
 }
@@ -49,9 +53,22 @@ fn is_ready(node: &NodeObserved) -> bool {
 /// Returns why a node keeps an `up` from being done, if it will not get better by itself.
 fn trouble(record: &StandRecord, name: &NodeName, node: &NodeObserved) -> Option<String> {
     match &node.state {
-        NodeState::Running { .. } if node.health == Health::Unhealthy => Some("its health check fails".into()),
-        NodeState::Backoff { code, .. } | NodeState::Exited { code, .. } if node.restarts >= RESTARTS && *code != 0 => Some(format!("it ends again and again with exit code {code}")),
-        NodeState::Running { .. } if node.restarts >= RESTARTS && record.spec.nodes.get(name).is_some_and(|n| n.restart != RestartPolicy::No) => {
+        NodeState::Running { .. } if node.health == Health::Unhealthy => {
+            Some("its health check fails".into())
+        }
+        NodeState::Backoff { code, .. } | NodeState::Exited { code, .. }
+            if node.restarts >= RESTARTS && *code != 0 =>
+        {
+            Some(format!("it ends again and again with exit code {code}"))
+        }
+        NodeState::Running { .. }
+            if node.restarts >= RESTARTS
+                && record
+                    .spec
+                    .nodes
+                    .get(name)
+                    .is_some_and(|n| n.restart != RestartPolicy::No) =>
+        {
             Some(format!("it was started again {} times", node.restarts))
         }
         _ => None,
@@ -60,7 +77,12 @@ fn trouble(record: &StandRecord, name: &NodeName, node: &NodeObserved) -> Option
 
 impl Status {
     /// Tells how an operation that was recorded at `revision` stands.
-    pub(crate) fn verdict(&self, record: &StandRecord, kind: OperationKind, revision: u64) -> Verdict {
+    pub(crate) fn verdict(
+        &self,
+        record: &StandRecord,
+        kind: OperationKind,
+        revision: u64,
+    ) -> Verdict {
         if self.revision < revision {
             return Verdict::Running;
         }
@@ -71,8 +93,16 @@ impl Status {
             return Verdict::Running;
         }
         match kind {
-            OperationKind::Stop | OperationKind::Pause | OperationKind::Down | OperationKind::Pull | OperationKind::Make => Verdict::Done,
-            OperationKind::Up | OperationKind::Start | OperationKind::Restart | OperationKind::Resume | OperationKind::Scale => self.up_verdict(record),
+            OperationKind::Stop
+            | OperationKind::Pause
+            | OperationKind::Down
+            | OperationKind::Pull
+            | OperationKind::Make => Verdict::Done,
+            OperationKind::Up
+            | OperationKind::Start
+            | OperationKind::Restart
+            | OperationKind::Resume
+            | OperationKind::Scale => self.up_verdict(record),
         }
     }
 
@@ -81,19 +111,42 @@ impl Status {
             return Verdict::Done;
         }
         if let Some(first) = self.plan.stuck.first() {
-            let mut failure = Failure::new("node-failed", Kind::Outside, format!("cannot bring node {} of stand {} up", first.node, record.name)).because(first.why.clone());
-            failure = failure.hint(format!("see `daas stand logs {} {}`", record.name, first.node));
+            let mut failure = Failure::new(
+                "node-failed",
+                Kind::Outside,
+                format!(
+                    "cannot bring node {} of stand {} up",
+                    first.node, record.name
+                ),
+            )
+            .because(first.why.clone());
+            failure = failure.hint(format!(
+                "see `daas stand logs {} {}`",
+                record.name, first.node
+            ));
             return Verdict::Failed(failure);
         }
         let mut all = true;
-        for name in record.spec.nodes.keys().filter(|n| !record.held.contains(*n)) {
+        for name in record
+            .spec
+            .nodes
+            .keys()
+            .filter(|n| !record.held.contains(*n))
+        {
             let Some(node) = self.observed.nodes.get(name) else {
                 all = false;
                 continue;
             };
             if let Some(why) = trouble(record, name, node) {
-                let failure = Failure::new("node-failed", Kind::Outside, format!("node {name} of stand {} is not well", record.name)).because(why);
-                return Verdict::Failed(failure.hint(format!("see `daas stand logs {} {name}`", record.name)));
+                let failure = Failure::new(
+                    "node-failed",
+                    Kind::Outside,
+                    format!("node {name} of stand {} is not well", record.name),
+                )
+                .because(why);
+                return Verdict::Failed(
+                    failure.hint(format!("see `daas stand logs {} {name}`", record.name)),
+                );
             }
             all &= is_ready(node);
         }
@@ -102,35 +155,66 @@ impl Status {
 
     /// Returns how many nodes are as wanted.
     pub(crate) fn ready(&self, record: &StandRecord) -> usize {
-        record.spec.nodes.keys().filter(|n| self.observed.nodes.get(*n).is_some_and(is_ready)).count()
+        record
+            .spec
+            .nodes
+            .keys()
+            .filter(|n| self.observed.nodes.get(*n).is_some_and(is_ready))
+            .count()
     }
 
     /// Returns what the stand does as a whole, and why where that needs words.
-    pub(crate) fn state(&self, record: &StandRecord, revision: u64) -> (StandState, Option<String>) {
-        let living = self.observed.nodes.values().any(|n| !matches!(n.state, NodeState::Exited { .. } | NodeState::Failed { .. }));
+    pub(crate) fn state(
+        &self,
+        record: &StandRecord,
+        revision: u64,
+    ) -> (StandState, Option<String>) {
+        let living = self
+            .observed
+            .nodes
+            .values()
+            .any(|n| !matches!(n.state, NodeState::Exited { .. } | NodeState::Failed { .. }));
         let reason = self.error.as_ref().map(ToString::to_string);
         let state = match record.power {
             Power::Gone => StandState::Removing,
             Power::Stopped if living => StandState::Stopping,
             Power::Stopped => StandState::Stopped,
-            Power::Paused if self.plan.is_settled() && self.revision >= revision => StandState::Paused,
+            Power::Paused if self.plan.is_settled() && self.revision >= revision => {
+                StandState::Paused
+            }
             Power::Paused => StandState::Starting,
             Power::Running => return self.running_state(record, revision, reason),
         };
         (state, reason)
     }
 
-    fn running_state(&self, record: &StandRecord, revision: u64, reason: Option<String>) -> (StandState, Option<String>) {
+    fn running_state(
+        &self,
+        record: &StandRecord,
+        revision: u64,
+        reason: Option<String>,
+    ) -> (StandState, Option<String>) {
         if self.revision < revision && !self.observed.keeper {
             return (StandState::Waiting, reason);
         }
         if self.parked {
-            return (if self.observed.keeper && self.ready(record) > 0 { StandState::Degraded } else { StandState::Failed }, reason);
+            return (
+                if self.observed.keeper && self.ready(record) > 0 {
+                    StandState::Degraded
+                } else {
+                    StandState::Failed
+                },
+                reason,
+            );
         }
         match self.up_verdict(record) {
             Verdict::Done if self.plan.is_settled() => (StandState::Running, reason),
             Verdict::Failed(failure) => {
-                let state = if self.ready(record) > 0 { StandState::Degraded } else { StandState::Failed };
+                let state = if self.ready(record) > 0 {
+                    StandState::Degraded
+                } else {
+                    StandState::Failed
+                };
                 (state, Some(failure.to_string()))
             }
             Verdict::Done | Verdict::Running => (StandState::Starting, reason),
@@ -139,12 +223,22 @@ impl Status {
 
     /// Returns how far every node is.
     pub(crate) fn progress(&self, record: &StandRecord) -> Vec<NodeProgress> {
-        record.spec.nodes.keys().map(|name| NodeProgress { node: name.clone(), phase: self.phase(record, name) }).collect()
+        record
+            .spec
+            .nodes
+            .keys()
+            .map(|name| NodeProgress {
+                node: name.clone(),
+                phase: self.phase(record, name),
+            })
+            .collect()
     }
 
     fn phase(&self, record: &StandRecord, name: &NodeName) -> Phase {
         if let Some(stuck) = self.plan.stuck.iter().find(|s| s.node == *name) {
-            return Phase::Failed { reason: stuck.why.clone() };
+            return Phase::Failed {
+                reason: stuck.why.clone(),
+            };
         }
         match self.observed.nodes.get(name) {
             Some(node) => phase_of(node),
@@ -159,15 +253,31 @@ impl Status {
         let image = record.spec.nodes[name].image.familiar();
         if let Some(progress) = self.fetching.get(&image) {
             return match progress.total {
-                _ if progress.done == 0 && progress.total.is_none() => Phase::Preparing { what: progress.text.clone() },
-                total => Phase::Pulling { image, done: progress.done, total },
+                _ if progress.done == 0 && progress.total.is_none() => Phase::Preparing {
+                    what: progress.text.clone(),
+                },
+                total => Phase::Pulling {
+                    image,
+                    done: progress.done,
+                    total,
+                },
             };
         }
-        let on: Vec<String> = self.plan.waiting.iter().filter(|w| w.node == *name && w.on != *name).map(|w| format!("{}: {}", w.on, w.why)).collect();
+        let on: Vec<String> = self
+            .plan
+            .waiting
+            .iter()
+            .filter(|w| w.node == *name && w.on != *name)
+            .map(|w| format!("{}: {}", w.on, w.why))
+            .collect();
         if !on.is_empty() {
             return Phase::Waiting { on };
         }
-        if self.starting { Phase::Starting } else { Phase::Queued }
+        if self.starting {
+            Phase::Starting
+        } else {
+            Phase::Queued
+        }
     }
 }
 
@@ -178,14 +288,22 @@ fn phase_of(node: &NodeObserved) -> Phase {
             Health::None => Phase::Running,
             Health::Starting => Phase::Started,
             Health::Healthy => Phase::Healthy,
-            Health::Unhealthy => Phase::Failed { reason: "its health check fails".into() },
+            Health::Unhealthy => Phase::Failed {
+                reason: "its health check fails".into(),
+            },
         },
         NodeState::Paused { .. } => Phase::Paused,
         NodeState::Stopping => Phase::Stopping,
-        NodeState::Backoff { code, .. } => Phase::Preparing { what: format!("ended with exit code {code}, starts again") },
+        NodeState::Backoff { code, .. } => Phase::Preparing {
+            what: format!("ended with exit code {code}, starts again"),
+        },
         NodeState::Exited { asked: true, .. } => Phase::Stopped,
         NodeState::Exited { code: 0, .. } => Phase::Completed,
-        NodeState::Exited { code, .. } => Phase::Failed { reason: format!("it ended with exit code {code}") },
-        NodeState::Failed { reason, .. } => Phase::Failed { reason: reason.clone() },
+        NodeState::Exited { code, .. } => Phase::Failed {
+            reason: format!("it ended with exit code {code}"),
+        },
+        NodeState::Failed { reason, .. } => Phase::Failed {
+            reason: reason.clone(),
+        },
     }
 }

@@ -3,8 +3,10 @@
 use crate::doctor;
 use crate::platform::Control;
 use crate::record::StandRecord;
-use daas_api::platform::Answer;
-use daas_api::{Caller, DoctorReport, Failure, PruneRequest, Pruned, System, SystemInfo, SystemPruned, TaskView};
+use daas_api::platform::{Answer, System};
+use daas_api::{
+    Caller, DoctorReport, Failure, PruneRequest, Pruned, SystemInfo, SystemPruned, TaskView,
+};
 use daas_model::{Kind, NodeState};
 use daas_tasks::TaskState;
 
@@ -16,17 +18,45 @@ impl Control {
                 TaskState::Working => ("working", None),
                 TaskState::Backoff { error } => ("backoff", Some(error)),
             };
-            TaskView { name: status.name, state: state.into(), turns: status.turns, failures: status.failures, error }
+            TaskView {
+                name: status.name,
+                state: state.into(),
+                turns: status.turns,
+                failures: status.failures,
+                error,
+            }
         };
         self.tasks.status().into_iter().map(view).collect()
     }
 
     fn system_info(&self) -> Result<SystemInfo, Failure> {
         let stands = self.store.list::<StandRecord>("")?;
-        let running = stands.iter().map(|s| self.keep.status(&s.value.name)).map(|status| status.observed.nodes.values().filter(|n| matches!(n.state, NodeState::Running { .. })).count()).sum();
+        let running = stands
+            .iter()
+            .map(|s| self.keep.status(&s.value.name))
+            .map(|status| {
+                status
+                    .observed
+                    .nodes
+                    .values()
+                    .filter(|n| matches!(n.state, NodeState::Running { .. }))
+                    .count()
+            })
+            .sum();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let disk = doctor::disk(&self.config.state).map_err(|e| Failure::new("system-disk", Kind::Outside, format!("cannot measure the disk of {}", self.config.state.display())).because(e.to_string()))?;
-        let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+        let disk = doctor::disk(&self.config.state).map_err(|e| {
+            Failure::new(
+                "system-disk",
+                Kind::Outside,
+                format!("cannot measure the disk of {}", self.config.state.display()),
+            )
+            .because(e.to_string())
+        })?;
+        let read = |path: &str| {
+            std::fs::read_to_string(path)
+                .map(|text| text.trim().to_owned())
+                .unwrap_or_default()
+        };
         Ok(SystemInfo {
             version: env!("CARGO_PKG_VERSION").into(),
             started_ms: self.started_ms,
@@ -53,7 +83,12 @@ impl System for Control {
     fn doctor(&self) -> Answer<'_, DoctorReport> {
         Box::pin(async move {
             let state = self.config.state.clone();
-            self.blocking("doctor", move || Ok(DoctorReport { checks: doctor::checks(&state) })).await
+            self.blocking("doctor", move || {
+                Ok(DoctorReport {
+                    checks: doctor::checks(&state),
+                })
+            })
+            .await
         })
     }
 
@@ -61,8 +96,14 @@ impl System for Control {
         Box::pin(async move {
             tracing::info!(%caller, ?request, "prune the system");
             // Leftovers of stands are swept when the daemon starts and when a stand is closed: there is nothing to prune while it runs.
-            let leftovers = Pruned { removed: Vec::new(), freed_bytes: 0 };
-            Ok(SystemPruned { images: self.prune_images(request).await?, leftovers })
+            let leftovers = Pruned {
+                removed: Vec::new(),
+                freed_bytes: 0,
+            };
+            Ok(SystemPruned {
+                images: self.prune_images(request).await?,
+                leftovers,
+            })
         })
     }
 }

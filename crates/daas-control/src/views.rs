@@ -20,7 +20,12 @@ impl Control {
         let status = self.keep.status(&record.name);
         StandView {
             summary: summary(stored, &status),
-            nodes: record.spec.nodes.iter().map(|(name, spec)| NodeView::of(name, spec, status.observed.nodes.get(name))).collect(),
+            nodes: record
+                .spec
+                .nodes
+                .iter()
+                .map(|(name, spec)| NodeView::of(name, spec, status.observed.nodes.get(name)))
+                .collect(),
             ports: ports(record),
             limits: record.spec.limits.into(),
             egress: record.spec.egress,
@@ -54,45 +59,121 @@ fn ports(record: &StandRecord) -> Vec<PortView> {
         .spec
         .nodes
         .iter()
-        .flat_map(|(name, node)| node.ports.iter().map(|p| PortView { node: name.clone(), published: p.published, target: p.target, protocol: p.protocol }))
+        .flat_map(|(name, node)| {
+            node.ports.iter().map(|p| PortView {
+                node: name.clone(),
+                published: p.published,
+                target: p.target,
+                protocol: p.protocol,
+            })
+        })
         .collect();
     list.sort();
     list
 }
 
 /// Tells in steps for a person what an `up` of `wanted` would do to what is there.
-pub(crate) fn plan_steps(wanted: &StandRecord, before: Option<&StandRecord>, observed: &StandObserved, images: &BTreeMap<daas_model::ImageName, String>, addresses: &Addresses) -> Vec<PlanStep> {
+pub(crate) fn plan_steps(
+    wanted: &StandRecord,
+    before: Option<&StandRecord>,
+    observed: &StandObserved,
+    images: &BTreeMap<daas_model::ImageName, String>,
+    addresses: &Addresses,
+) -> Vec<PlanStep> {
     let spec = &wanted.spec;
-    let step = |action: &str, subject: String, reason: String| PlanStep { action: action.into(), subject, reason };
+    let step = |action: &str, subject: String, reason: String| PlanStep {
+        action: action.into(),
+        subject,
+        reason,
+    };
     let mut steps = Vec::new();
-    let missing: std::collections::BTreeSet<_> = spec.nodes.values().map(|n| &n.image).filter(|i| !images.contains_key(*i)).collect();
-    steps.extend(missing.into_iter().map(|image| step("pull", format!("image {}", image.familiar()), "it is not in the store".into())));
+    let missing: std::collections::BTreeSet<_> = spec
+        .nodes
+        .values()
+        .map(|n| &n.image)
+        .filter(|i| !images.contains_key(*i))
+        .collect();
+    steps.extend(missing.into_iter().map(|image| {
+        step(
+            "pull",
+            format!("image {}", image.familiar()),
+            "it is not in the store".into(),
+        )
+    }));
     for (name, network) in &addresses.networks {
         if before.is_none_or(|b| !b.spec.networks.contains_key(name)) {
             let blocks: Vec<String> = network.subnets.iter().map(ToString::to_string).collect();
-            steps.push(step("make", format!("network {name}"), format!("nodes join it with addresses of {}", blocks.join(", "))));
+            steps.push(step(
+                "make",
+                format!("network {name}"),
+                format!("nodes join it with addresses of {}", blocks.join(", ")),
+            ));
         }
     }
-    for name in spec.volumes.keys().filter(|v| before.is_none_or(|b| !b.spec.volumes.contains_key(*v))) {
-        steps.push(step("make", format!("volume {name}"), "it is empty at first".into()));
+    for name in spec
+        .volumes
+        .keys()
+        .filter(|v| before.is_none_or(|b| !b.spec.volumes.contains_key(*v)))
+    {
+        steps.push(step(
+            "make",
+            format!("volume {name}"),
+            "it is empty at first".into(),
+        ));
     }
     for (name, node) in &spec.nodes {
         let none = NodeAddresses::new();
         let own = addresses.nodes.get(name).unwrap_or(&none);
-        let digest = images.get(&node.image).map(|image| node_digest(spec, node, image, own));
+        let digest = images
+            .get(&node.image)
+            .map(|image| node_digest(spec, node, image, own));
         let listed: Vec<String> = own.values().flatten().map(ToString::to_string).collect();
-        let at = if listed.is_empty() { String::new() } else { format!(" at {}", listed.join(", ")) };
+        let at = if listed.is_empty() {
+            String::new()
+        } else {
+            format!(" at {}", listed.join(", "))
+        };
         match (observed.nodes.get(name), digest) {
-            (Some(seen), Some(digest)) if seen.launched_from == digest => steps.push(step("keep", format!("node {name}"), "it is as wanted".into())),
-            (Some(_), _) => steps.push(step("replace", format!("node {name}"), "its description has changed".into())),
-            (None, _) => steps.push(step("start", format!("node {name}"), format!("{}{at}", after(node)))),
+            (Some(seen), Some(digest)) if seen.launched_from == digest => steps.push(step(
+                "keep",
+                format!("node {name}"),
+                "it is as wanted".into(),
+            )),
+            (Some(_), _) => steps.push(step(
+                "replace",
+                format!("node {name}"),
+                "its description has changed".into(),
+            )),
+            (None, _) => steps.push(step(
+                "start",
+                format!("node {name}"),
+                format!("{}{at}", after(node)),
+            )),
         }
     }
-    let left = observed.nodes.keys().filter(|n| !spec.nodes.contains_key(*n));
-    steps.extend(left.map(|name: &NodeName| step("remove", format!("node {name}"), "the project does not have it any more".into())));
+    let left = observed
+        .nodes
+        .keys()
+        .filter(|n| !spec.nodes.contains_key(*n));
+    steps.extend(left.map(|name: &NodeName| {
+        step(
+            "remove",
+            format!("node {name}"),
+            "the project does not have it any more".into(),
+        )
+    }));
     for port in ports(wanted) {
-        let address = wanted.host_address.map_or_else(|| "its own address".to_owned(), |a| a.to_string());
-        steps.push(step("publish", format!("port {}/{}", port.published, port.protocol), format!("{address} leads to port {} of node {}", port.target, port.node)));
+        let address = wanted
+            .host_address
+            .map_or_else(|| "its own address".to_owned(), |a| a.to_string());
+        steps.push(step(
+            "publish",
+            format!("port {}/{}", port.published, port.protocol),
+            format!(
+                "{address} leads to port {} of node {}",
+                port.target, port.node
+            ),
+        ));
     }
     steps
 }

@@ -25,6 +25,22 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+    /// The host is not fit for stands.
+    #[error("cannot prepare the host for stands")]
+    Host {
+        /// Why.
+        #[source]
+        source: Box<daas_sys::Fault>,
+    },
+    /// What a dead keeper left cannot be removed.
+    #[error("cannot remove what the keeper in {} left", path.display())]
+    Sweep {
+        /// The keeper's folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<daas_keeper::KeeperError>,
+    },
     /// The keeper of a stand is not there (any more).
     #[error("no keeper holds stand {stand}")]
     Gone {
@@ -58,6 +74,13 @@ pub enum EngineError {
     Image {
         /// Which.
         image: ImageName,
+        /// Why.
+        #[source]
+        source: Box<daas_image::ImageError>,
+    },
+    /// The settings of registries make no sense.
+    #[error("cannot prepare the way to registries")]
+    Registries {
         /// Why.
         #[source]
         source: Box<daas_image::ImageError>,
@@ -112,11 +135,13 @@ impl Explain for EngineError {
         match self {
             Self::Io { .. } => "engine-io",
             Self::Keeper { .. } => "engine-no-keeper",
+            Self::Host { .. } => "engine-host",
+            Self::Sweep { .. } => "engine-sweep",
             Self::Gone { .. } => "stand-keeper-gone",
             Self::Refused { .. } => "stand-step-failed",
             Self::Version { .. } => "stand-keeper-version",
             Self::NoImage { .. } => "image-not-found",
-            Self::Image { source, .. } => source.code(),
+            Self::Image { source, .. } | Self::Registries { source } => source.code(),
             Self::Node { .. } => "node-cannot-launch",
             Self::NoNode { .. } => "node-not-found",
             Self::Road { .. } => "stand-road",
@@ -126,15 +151,18 @@ impl Explain for EngineError {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::Io { .. } | Self::Keeper { .. } | Self::Refused { .. } | Self::Road { .. } => {
-                Kind::Outside
-            }
+            Self::Io { .. }
+            | Self::Keeper { .. }
+            | Self::Host { .. }
+            | Self::Sweep { .. }
+            | Self::Refused { .. }
+            | Self::Road { .. } => Kind::Outside,
             Self::Gone { .. } => Kind::Busy {
                 retry_after: Duration::from_millis(200),
             },
             Self::Version { .. } => Kind::Conflict,
             Self::NoImage { .. } | Self::NoNode { .. } => Kind::NotFound,
-            Self::Image { source, .. } => source.kind(),
+            Self::Image { source, .. } | Self::Registries { source } => source.kind(),
             Self::Node { .. } => Kind::Input,
             Self::NoIds(_) => Kind::Busy {
                 retry_after: Duration::from_secs(60),
@@ -148,7 +176,8 @@ impl Explain for EngineError {
             Self::Refused { failure } => failure.hint.clone(),
             Self::Version { .. } => Some("take the stand down and up again".into()),
             Self::NoImage { image } => Some(format!("run `daas image pull {0}`, `daas image load FILE` or `daas image make`", image.familiar())),
-            Self::Image { source, .. } => source.hint(),
+            Self::Image { source, .. } | Self::Registries { source } => source.hint(),
+            Self::Host { .. } => Some("run `daas doctor`".into()),
             Self::NoIds(_) => Some("take stands down that nobody needs".into()),
             _ => None,
         }

@@ -114,6 +114,23 @@ pub(crate) fn read_seed(dir: &Path) -> Option<KeeperSeed> {
     read_json(&dir.join("seed.json"))
 }
 
+/// Remembers from which images nodes of the folder's stand were launched.
+pub(crate) fn add_images(dir: &Path, digests: &BTreeSet<String>) -> Result<(), EngineError> {
+    let known = read_images(dir);
+    if digests.is_subset(&known) {
+        return Ok(());
+    }
+    write_json(
+        &dir.join("images.json"),
+        &known.union(digests).collect::<BTreeSet<_>>(),
+    )
+}
+
+/// Returns from which images nodes of the folder's stand were launched.
+pub(crate) fn read_images(dir: &Path) -> BTreeSet<String> {
+    read_json(&dir.join("images.json")).unwrap_or_default()
+}
+
 /// The ranges of user ids that are in use.
 #[derive(Debug, Default)]
 pub(crate) struct Ranges {

@@ -13,6 +13,7 @@ mod kernel;
 mod launch;
 mod layout;
 mod link;
+mod local;
 pub mod publish;
 
 pub use daas_keeper::protocol::EventKind;
@@ -20,3 +21,7 @@ pub use engine::{Engine, Happening, HappeningKind, Order, Progress, Teller};
 pub use error::EngineError;
 pub use fake::FakeEngine;
 pub use launch::{Ids, ImageFacts, signal_number};
+pub use local::{
+    AsyncPipe, Copied, EngineConfig, ExecRequest, ExecSession, LocalEngine, StandUsage, Usage,
+    new_stand_id,
+};

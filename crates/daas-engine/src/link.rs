@@ -2,6 +2,7 @@
 
 use crate::dial::StandNet;
 use crate::error::EngineError;
+use daas_keeper::client::socket_path;
 use daas_keeper::protocol::{
     Asked, Event, Failure, Hello, MAX_FRAME, Request, Response, Told, VERSION,
 };
@@ -35,7 +36,8 @@ pub(crate) struct Link {
     pub(crate) hello: Hello,
     /// The router's network namespace; alive as long as the link, even when the keeper is not.
     pub(crate) net: Arc<StandNet>,
-    pub(crate) socket: PathBuf,
+    /// The keeper's folder.
+    pub(crate) dir: PathBuf,
     /// Whole frames for the writer task: an asker that is dropped leaves no half frame behind.
     writer: mpsc::Sender<Vec<u8>>,
     waiting: Arc<Mutex<Waiting>>,
@@ -57,15 +59,16 @@ struct Waiting {
 }
 
 impl Link {
-    /// Connects to the keeper whose socket is `socket`, says hello and subscribes to its events.
+    /// Connects to the keeper in folder `dir`, says hello and subscribes to its events.
     pub(crate) async fn connect(
-        socket: &Path,
+        dir: &Path,
         tasks: &Supervisor,
         mut hear: impl FnMut(Heard) + Send + 'static,
     ) -> Result<Self, EngineError> {
-        let stream = UnixStream::connect(socket)
+        let socket = socket_path(dir).map_err(EngineError::io("find", dir))?;
+        let stream = UnixStream::connect(socket.path())
             .await
-            .map_err(EngineError::io("connect to", socket))?;
+            .map_err(EngineError::io("connect to the keeper in", dir))?;
         let (mut reader, mut writer) = stream.into_split();
         let hello = Asked {
             id: 0,
@@ -73,11 +76,11 @@ impl Link {
         };
         send(&mut writer, &hello)
             .await
-            .map_err(EngineError::io("speak with", socket))?;
+            .map_err(EngineError::io("speak with the keeper in", dir))?;
         let hello = loop {
             match receive(&mut reader)
                 .await
-                .map_err(EngineError::io("hear from", socket))?
+                .map_err(EngineError::io("hear from the keeper in", dir))?
             {
                 Told::Answer {
                     result: Ok(Response::Hello(hello)),
@@ -144,7 +147,7 @@ impl Link {
         let link = Self {
             hello,
             net: Arc::new(net),
-            socket: socket.to_owned(),
+            dir: dir.to_owned(),
             writer: frames,
             waiting,
             next: AtomicU64::new(1),

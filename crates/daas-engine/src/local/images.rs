@@ -4,7 +4,7 @@ use super::{LocalEngine, lock};
 use crate::engine::{Progress, Teller};
 use crate::error::EngineError;
 use crate::launch::{Ids, ImageFacts};
-use daas_image::{Event, Image, ImageConfig, ImageHealth, Phase};
+use daas_image::{Event, Image, ImageConfig, ImageHealth, Phase, PullOptions};
 use daas_model::{HealthCheck, HealthTest, ImageName, NodeSpec, Span, StandSpec};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -26,13 +26,21 @@ pub(super) struct Known {
 
 impl LocalEngine {
     /// Returns the digests of those images of `spec` that are in the store.
-    pub(super) async fn digests(&self, spec: &StandSpec) -> Result<BTreeMap<ImageName, String>, EngineError> {
+    pub(super) async fn digests(
+        &self,
+        spec: &StandSpec,
+    ) -> Result<BTreeMap<ImageName, String>, EngineError> {
         let mut digests = BTreeMap::new();
         for node in spec.nodes.values() {
             if digests.contains_key(&node.image) {
                 continue;
             }
-            if let Some(info) = self.inner.images.name_info(&node.image).map_err(wrap(&node.image))? {
+            if let Some(info) = self
+                .inner
+                .images
+                .name_info(&node.image)
+                .map_err(wrap(&node.image))?
+            {
                 digests.insert(node.image.clone(), info.manifest.to_string());
             }
         }
@@ -41,13 +49,26 @@ impl LocalEngine {
 
     /// Returns an image of the store with its facts.
     pub(super) async fn known_image(&self, name: &ImageName) -> Result<Arc<Known>, EngineError> {
-        let info = self.inner.images.name_info(name).map_err(wrap(name))?.ok_or_else(|| EngineError::NoImage { image: name.clone() })?;
+        let info = self
+            .inner
+            .images
+            .name_info(name)
+            .map_err(wrap(name))?
+            .ok_or_else(|| EngineError::NoImage {
+                image: name.clone(),
+            })?;
         let digest = info.manifest.to_string();
         if let Some(known) = lock(&self.inner.facts.facts).get(&digest) {
             return Ok(known.clone());
         }
         let (store, of) = (self.inner.images.clone(), name.clone());
-        let image = self.blocking("read image", move || store.resolve(&of)).await?.map_err(wrap(name))?.ok_or_else(|| EngineError::NoImage { image: name.clone() })?;
+        let image = self
+            .blocking("read image", move || store.resolve(&of))
+            .await?
+            .map_err(wrap(name))?
+            .ok_or_else(|| EngineError::NoImage {
+                image: name.clone(),
+            })?;
         image.check_root().map_err(wrap(name))?;
         let facts = facts_of(&image);
         let known = Arc::new(Known { image, facts });
@@ -56,15 +77,37 @@ impl LocalEngine {
     }
 
     /// Turns the user of a node, or of a command in it, into numbers.
-    pub(super) async fn ids(&self, node: &NodeSpec, known: &Arc<Known>, user: Option<&str>) -> Result<Ids, EngineError> {
-        let user = user.or(node.user.as_deref()).or(known.facts.user.as_deref()).unwrap_or("").to_owned();
-        let key = (known.facts.digest.clone(), format!("{user}\0{}", node.group_add.join("\0")));
+    pub(super) async fn ids(
+        &self,
+        node: &NodeSpec,
+        known: &Arc<Known>,
+        user: Option<&str>,
+    ) -> Result<Ids, EngineError> {
+        let user = user
+            .or(node.user.as_deref())
+            .or(known.facts.user.as_deref())
+            .unwrap_or("")
+            .to_owned();
+        let key = (
+            known.facts.digest.clone(),
+            format!("{user}\0{}", node.group_add.join("\0")),
+        );
         if let Some(ids) = lock(&self.inner.facts.ids).get(&key) {
             return Ok(ids.clone());
         }
         let (looked, groups, name) = (known.clone(), node.group_add.clone(), node.image.clone());
-        let found = self.blocking("look up user", move || looked.image.lookup_user(&user, &groups)).await?.map_err(wrap(&name))?;
-        let ids = Ids { uid: found.uid, gid: found.gid, groups: found.groups, home: found.home };
+        let found = self
+            .blocking("look up user", move || {
+                looked.image.lookup_user(&user, &groups)
+            })
+            .await?
+            .map_err(wrap(&name))?;
+        let ids = Ids {
+            uid: found.uid,
+            gid: found.gid,
+            groups: found.groups,
+            home: Some(found.home),
+        };
         lock(&self.inner.facts.ids).insert(key, ids.clone());
         Ok(ids)
     }
@@ -73,19 +116,42 @@ impl LocalEngine {
     pub(super) async fn fetch(&self, name: &ImageName, tell: &Teller) -> Result<(), EngineError> {
         let (subject, tell) = (name.familiar(), tell.clone());
         let progress = pull_progress(subject, tell);
-        self.inner.images.pull(name, &self.inner.config.pull, &progress).await.map(|_| ()).map_err(wrap(name))
+        self.inner
+            .images
+            .pull(
+                name,
+                &self.inner.registries,
+                &PullOptions::default(),
+                Arc::new(progress),
+            )
+            .await
+            .map(|_| ())
+            .map_err(wrap(name))
     }
 
     /// Runs a function that blocks on the blocking pool.
-    pub(super) async fn blocking<T: Send + 'static>(&self, what: &'static str, work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
-        self.inner.tasks.run_blocking(what, work).await.map_err(|_| EngineError::Keeper { source: std::io::Error::other(format!("`{what}` was ended")) })
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, EngineError> {
+        self.inner
+            .tasks
+            .run_blocking(what, work)
+            .await
+            .map_err(|_| EngineError::Keeper {
+                source: std::io::Error::other(format!("`{what}` was ended")),
+            })
     }
 }
 
 /// Wraps an error of the store.
 pub(super) fn wrap(image: &ImageName) -> impl FnOnce(daas_image::ImageError) -> EngineError {
     let image = image.clone();
-    move |source| EngineError::Image { image, source: Box::new(source) }
+    move |source| EngineError::Image {
+        image,
+        source: Box::new(source),
+    }
 }
 
 /// Sums the pieces of an image up into one progress.
@@ -97,10 +163,21 @@ fn pull_progress(subject: String, tell: Teller) -> impl Fn(Event) + Send + Sync 
         if !unpacking {
             pieces.insert(event.piece.clone(), (event.done, event.total));
         }
-        let (done, total) = pieces.values().fold((0, 0), |(done, total), piece| (done + piece.0, total + piece.1));
+        let (done, total) = pieces.values().fold((0, 0), |(done, total), piece| {
+            (done + piece.0, total + piece.1)
+        });
         drop(pieces);
-        let text = if unpacking { format!("unpacking {}", event.piece) } else { "downloading".to_owned() };
-        tell(Progress { subject: subject.clone(), text, done, total: (total > 0).then_some(total) });
+        let text = if unpacking {
+            format!("unpacking {}", event.piece)
+        } else {
+            "downloading".to_owned()
+        };
+        tell(Progress {
+            subject: subject.clone(),
+            text,
+            done,
+            total: (total > 0).then_some(total),
+        });
     }
 }
 
@@ -109,10 +186,19 @@ fn facts_of(image: &Image) -> ImageFacts {
     let word = |text: &String| (!text.is_empty()).then(|| text.clone());
     ImageFacts {
         digest: image.digest.to_string(),
-        lowers: image.lower_dirs().into_iter().map(ToOwned::to_owned).collect(),
+        lowers: image
+            .lower_dirs()
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect(),
         entrypoint: config.entrypoint.clone(),
         command: config.cmd.clone(),
-        environment: config.env.iter().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        environment: config
+            .env
+            .iter()
+            .filter_map(|line| line.split_once('='))
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect(),
         user: word(&config.user),
         working_dir: word(&config.working_dir),
         volumes: config.volumes.clone(),
@@ -131,12 +217,21 @@ fn health_of(check: &ImageHealth) -> Option<HealthCheck> {
         _ => return None,
     };
     let default = HealthCheck::default();
-    let span = |nanos: u64, default: Span| if nanos == 0 { default } else { Span(Duration::from_nanos(nanos)) };
+    let span = |nanos: u64, default: Span| {
+        if nanos == 0 {
+            default
+        } else {
+            Span(Duration::from_nanos(nanos))
+        }
+    };
     Some(HealthCheck {
         test,
         interval: span(check.interval, default.interval),
         timeout: span(check.timeout, default.timeout),
-        retries: u32::try_from(check.retries).ok().filter(|n| *n > 0).unwrap_or(default.retries),
+        retries: u32::try_from(check.retries)
+            .ok()
+            .filter(|n| *n > 0)
+            .unwrap_or(default.retries),
         start_period: span(check.start_period, default.start_period),
         start_interval: span(check.start_interval, default.start_interval),
     })

@@ -7,13 +7,10 @@ use crate::layout::{Owner, make_dir, read_owner, read_seed, write_owner, write_s
 use crate::link::Link;
 use daas_keeper::launch::{DiskSeed, IDS_PER_STAND, KeeperSeed};
 use daas_keeper::protocol::{Request, VERSION};
+use daas_keeper::{Client, ClientError, Leave};
 use daas_model::{ByteSize, StandId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a keeper may take until its socket answers; it takes milliseconds.
-const BIRTH: Duration = Duration::from_secs(20);
 
 impl LocalEngine {
     /// Finds every folder of a keeper: connects to the living, sweeps the dead, and ends spares of the last daemon.
@@ -43,7 +40,12 @@ impl LocalEngine {
         let nobody = StandId::parse("nobody").expect("a literal that matches the grammar");
         if let Ok(link) = self.connect_keeper(dir, &nobody).await {
             // It ends either way: the sweep kills what does not listen.
-            let _ = link.ask(Request::Destroy { keep_logs: false, keep_disk: false }).await;
+            let _ = link
+                .ask(Request::Destroy {
+                    keep_logs: false,
+                    keep_disk: false,
+                })
+                .await;
         }
         if let Some(seed) = seed
             && let Err(error) = self.sweep(dir, &seed, false).await
@@ -54,15 +56,26 @@ impl LocalEngine {
     }
 
     /// Removes everything that a dead keeper left; its disk stays when it is needed again.
-    pub(super) async fn sweep(&self, dir: &Path, seed: &KeeperSeed, keep_disk: bool) -> Result<(), EngineError> {
+    pub(super) async fn sweep(
+        &self,
+        dir: &Path,
+        seed: &KeeperSeed,
+        keep_disk: bool,
+    ) -> Result<(), EngineError> {
         let (dir, seed) = (dir.to_owned(), seed.clone());
         let path = dir.clone();
-        self.inner
-            .tasks
-            .run_blocking("sweep", move || daas_keeper::sweep(&dir, &seed.keeper_id, &seed.cgroup_root, keep_disk))
-            .await
-            .map_err(|_| EngineError::Keeper { source: std::io::Error::other("the sweep was ended") })?
-            .map_err(EngineError::io("sweep", path))
+        let leave = Leave {
+            logs: keep_disk,
+            disk: keep_disk,
+        };
+        self.blocking("sweep", move || {
+            daas_keeper::sweep(&dir, &seed.cgroup_root, leave)
+        })
+        .await?
+        .map_err(|source| EngineError::Sweep {
+            path,
+            source: Box::new(source),
+        })
     }
 
     /// Makes spares in the background until there are as many as configured.
@@ -91,7 +104,7 @@ impl LocalEngine {
 
     /// Makes a keeper in a folder of its own and waits until it listens.
     async fn make_keeper(&self, size: ByteSize, durable: bool) -> Result<Spare, EngineError> {
-        let keeper_id = new_id();
+        let keeper_id = new_stand_id();
         let dir = self.inner.layout.stands().join(keeper_id.as_str());
         let uid_base = lock(&self.inner.ranges).take()?;
         let made = self.bear(&dir, keeper_id, uid_base, size, durable).await;
@@ -103,50 +116,63 @@ impl LocalEngine {
     }
 
     /// Makes a keeper in `dir`, over the disk that may be there, and waits until it listens.
-    async fn bear(&self, dir: &Path, keeper_id: StandId, uid_base: u32, size: ByteSize, durable: bool) -> Result<KeeperSeed, EngineError> {
+    async fn bear(
+        &self,
+        dir: &Path,
+        keeper_id: StandId,
+        uid_base: u32,
+        size: ByteSize,
+        durable: bool,
+    ) -> Result<KeeperSeed, EngineError> {
         make_dir(dir)?;
         let templates = self.inner.layout.templates();
         let template = self
-            .inner
-            .tasks
-            .run_blocking("disk template", move || daas_keeper::disk::ensure_template(&templates, size, durable))
-            .await
-            .map_err(|_| EngineError::Keeper { source: std::io::Error::other("the making of the disk template was ended") })?
-            .map_err(|source| EngineError::Keeper { source: std::io::Error::other(source) })?;
+            .blocking("disk template", move || {
+                daas_keeper::disk::ensure_template(&templates, size, durable)
+            })
+            .await?
+            .map_err(|source| EngineError::Keeper {
+                source: std::io::Error::other(source),
+            })?;
         let seed = KeeperSeed {
             protocol: VERSION,
             keeper_id,
             dir: dir.to_owned(),
             uid_base,
             uid_count: IDS_PER_STAND,
-            disk: DiskSeed { size, template, durable },
+            disk: DiskSeed {
+                size,
+                template,
+                durable,
+            },
             cgroup_root: self.inner.config.cgroup_root.clone(),
         };
         write_seed(dir, &seed)?;
         let engine = self.clone();
         let given = seed.clone();
-        self.inner
-            .tasks
-            .run_blocking("ask zygote", move || engine.inner.zygote.make(&given))
-            .await
-            .map_err(|_| EngineError::Keeper { source: std::io::Error::other("the making of a keeper was ended") })?
-            .map_err(|source| EngineError::Keeper { source: std::io::Error::other(source) })?;
+        self.blocking("ask zygote", move || {
+            engine.inner.zygote.make_keeper(&given)
+        })
+        .await?
+        .map_err(|failure| EngineError::Refused { failure })?;
         self.await_birth(dir).await?;
         Ok(seed)
     }
 
-    /// Waits until a keeper's socket is there.
+    /// Waits until a keeper is prepared; one that could not tells why.
     async fn await_birth(&self, dir: &Path) -> Result<(), EngineError> {
-        let socket = dir.join("keeper.sock");
-        let deadline = tokio::time::Instant::now() + BIRTH;
-        let mut pause = Duration::from_micros(200);
-        loop {
-            match tokio::net::UnixStream::connect(&socket).await {
-                Ok(_) => return Ok(()),
-                Err(source) if tokio::time::Instant::now() >= deadline => return Err(EngineError::Io { action: "reach keeper at", path: socket, source }),
-                Err(_) => tokio::time::sleep(pause).await,
-            }
-            pause = (pause * 2).min(Duration::from_millis(20));
+        let at = dir.to_owned();
+        let hello = move || {
+            Client::connect(&at)
+                .map_err(ClientError::Io)
+                .and_then(|mut keeper| keeper.ask(Request::Hello { version: VERSION }))
+        };
+        match self.blocking("meet keeper", hello).await? {
+            Ok(_) => Ok(()),
+            Err(ClientError::Refused(failure)) => Err(EngineError::Refused { failure }),
+            Err(error) => Err(EngineError::Keeper {
+                source: std::io::Error::other(error),
+            }),
         }
     }
 
@@ -160,22 +186,54 @@ impl LocalEngine {
         let (dir, seed) = match self.place(&order.id) {
             Some(place) => {
                 self.sweep(&place.dir, &place.seed, true).await?;
-                let seed = self.bear(&place.dir, new_id(), place.seed.uid_base, size, durable).await?;
+                let seed = self
+                    .bear(
+                        &place.dir,
+                        new_stand_id(),
+                        place.seed.uid_base,
+                        size,
+                        durable,
+                    )
+                    .await?;
                 (place.dir, seed)
             }
             None => {
-                let spare = if durable || size != self.inner.config.spare_disk { None } else { self.take_spare().await };
+                let spare = if durable || size != self.inner.config.spare_disk {
+                    None
+                } else {
+                    self.take_spare().await
+                };
                 let spare = match spare {
                     Some(spare) => spare,
                     None => self.make_keeper(size, durable).await?,
                 };
-                write_owner(&spare.dir, &Owner { id: order.id.clone(), name: order.name.clone() })?;
+                write_owner(
+                    &spare.dir,
+                    &Owner {
+                        id: order.id.clone(),
+                        name: order.name.clone(),
+                    },
+                )?;
                 (spare.dir, spare.seed)
             }
         };
-        lock(&self.inner.stands).insert(order.id.clone(), Place { dir: dir.clone(), seed: seed.clone(), link: None });
+        lock(&self.inner.stands).insert(
+            order.id.clone(),
+            Place {
+                dir: dir.clone(),
+                seed: seed.clone(),
+                link: None,
+            },
+        );
         let link = self.connect_keeper(&dir, &order.id).await?;
-        lock(&self.inner.stands).insert(order.id.clone(), Place { dir, seed, link: Some(link.clone()) });
+        lock(&self.inner.stands).insert(
+            order.id.clone(),
+            Place {
+                dir,
+                seed,
+                link: Some(link.clone()),
+            },
+        );
         self.refill();
         Ok(link)
     }
@@ -184,7 +242,7 @@ impl LocalEngine {
     async fn take_spare(&self) -> Option<Spare> {
         let mut spares = self.inner.spares.lock().await;
         while let Some(spare) = spares.pop() {
-            if tokio::net::UnixStream::connect(spare.dir.join("keeper.sock")).await.is_ok() {
+            if daas_keeper::is_alive(&spare.dir) {
                 return Some(spare);
             }
             lock(&self.inner.ranges).give_back(spare.seed.uid_base);
@@ -195,16 +253,25 @@ impl LocalEngine {
 
     /// Destroys a stand with all that it wrote.
     pub(super) async fn close(&self, stand: &StandId) -> Result<(), EngineError> {
-        let Some(place) = self.place(stand) else { return Ok(()) };
+        let Some(place) = self.place(stand) else {
+            return Ok(());
+        };
         let answer = match &place.link {
             Some(link) if !link.has_ended() => {
                 // The end of the link is wanted now and nobody's loss.
                 if let Some(place) = lock(&self.inner.stands).get_mut(stand) {
                     place.link = None;
                 }
-                link.ask(Request::Destroy { keep_logs: false, keep_disk: false }).await.map(|_| ())
+                link.ask(Request::Destroy {
+                    keep_logs: false,
+                    keep_disk: false,
+                })
+                .await
+                .map(|_| ())
             }
-            _ => Err(EngineError::Gone { stand: stand.clone() }),
+            _ => Err(EngineError::Gone {
+                stand: stand.clone(),
+            }),
         };
         if answer.is_err() {
             self.sweep(&place.dir, &place.seed, false).await?;
@@ -226,16 +293,27 @@ impl LocalEngine {
 
 async fn remove_dir(dir: &Path) -> Result<(), EngineError> {
     match tokio::fs::remove_dir_all(dir).await {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::Io { action: "remove", path: PathBuf::from(dir), source }),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::Io {
+            action: "remove",
+            path: PathBuf::from(dir),
+            source,
+        }),
         _ => Ok(()),
     }
 }
 
 /// Returns an id that was never used: the boot clock in nanoseconds and a counter hashed with random keys.
-pub(crate) fn new_id() -> StandId {
+#[must_use]
+pub fn new_stand_id() -> StandId {
     use std::hash::{BuildHasher, Hasher};
     // Two independent sets of random keys from the kernel: 2^64 ids, and a folder of that name must not exist.
     let mut hasher = std::hash::RandomState::new().build_hasher();
-    hasher.write_u128(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos());
-    StandId::parse(&format!("{:012x}", hasher.finish() & 0xffff_ffff_ffff)).expect("hexadecimal digits match the grammar")
+    hasher.write_u128(
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos(),
+    );
+    StandId::parse(&format!("{:012x}", hasher.finish() & 0xffff_ffff_ffff))
+        .expect("hexadecimal digits match the grammar")
 }

@@ -3,11 +3,18 @@
 mod images;
 mod keepers;
 mod look;
+mod session;
 mod steps;
+mod terminal;
+mod ways;
 
-pub use look::{ExecRequest, ExecSession, LogPlace, NodeUsage, StandUsage};
+pub use keepers::new_stand_id;
+pub use look::{StandUsage, Usage};
+pub use session::{Copied, ExecRequest, ExecSession};
+pub use terminal::AsyncPipe;
 
 use crate::dial::Dialer;
+use crate::egress::{EgressProxy, FullConfig, FullEgress, ProxyConfig};
 use crate::engine::{Engine, Happening, HappeningKind, Order, Teller};
 use crate::error::EngineError;
 use crate::layout::{Layout, Ranges};
@@ -23,7 +30,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 /// How many happenings a slow listener may be behind before it misses some.
 const BEHIND: usize = 4096;
@@ -39,6 +46,8 @@ pub struct EngineConfig {
     pub spares: usize,
     /// The disk of a spare; a stand that wants another one waits some milliseconds longer.
     pub spare_disk: ByteSize,
+    /// How registries are reached: mirrors, credentials, those without TLS.
+    pub registries: daas_image::RegistrySettings,
     /// Name servers that stands with a way out may ask.
     pub upstreams: Vec<SocketAddr>,
 }
@@ -46,7 +55,7 @@ pub struct EngineConfig {
 /// The engine of this machine. A clone is another handle of the same.
 #[derive(Debug, Clone)]
 pub struct LocalEngine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 struct Inner {
@@ -54,18 +63,25 @@ struct Inner {
     layout: Layout,
     zygote: ZygoteHandle,
     images: Arc<daas_image::Store>,
+    registries: Arc<daas_image::Registries>,
     tasks: Supervisor,
     stands: Mutex<HashMap<StandId, Place>>,
     spares: tokio::sync::Mutex<Vec<Spare>>,
     ranges: Mutex<Ranges>,
     happenings: broadcast::Sender<Happening>,
     publisher: Publisher,
+    dialer: Dialer,
+    proxy: EgressProxy,
+    full: FullEgress,
+    ways: ways::Ways,
     facts: images::FactsCache,
 }
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalEngine").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("LocalEngine")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,12 +110,35 @@ impl LocalEngine {
     ///
     /// # Errors
     /// [`EngineError`] if the state directory cannot be used.
-    pub async fn start(config: EngineConfig, zygote: ZygoteHandle, images: Arc<daas_image::Store>, tasks: Supervisor) -> Result<Self, EngineError> {
-        let layout = Layout { state: config.state.clone() };
+    pub async fn start(
+        config: EngineConfig,
+        zygote: ZygoteHandle,
+        images: Arc<daas_image::Store>,
+        tasks: Supervisor,
+    ) -> Result<Self, EngineError> {
+        let layout = Layout {
+            state: config.state.clone(),
+        };
         layout.make()?;
-        let dialer = Dialer::start().map_err(|source| EngineError::Keeper { source: std::io::Error::other(source) })?;
-        let publisher = Publisher::new(dialer, tasks.clone());
+        prepare_host(&config.cgroup_root)?;
+        let dialer = Dialer::new().map_err(|source| EngineError::Keeper { source })?;
+        let publisher = Publisher::new(dialer.clone(), tasks.clone());
+        let (accesses, told) = mpsc::channel(ways::ACCESSES);
+        let proxy = EgressProxy::new(
+            dialer.clone(),
+            tasks.clone(),
+            ProxyConfig::default(),
+            accesses,
+        );
+        tasks.run("accesses through the proxy", |_| ways::write_accesses(told));
+        let registries =
+            daas_image::Registries::new(config.registries.clone()).map_err(|source| {
+                EngineError::Registries {
+                    source: Box::new(source),
+                }
+            })?;
         let inner = Inner {
+            registries: Arc::new(registries),
             layout,
             zygote,
             images,
@@ -109,11 +148,18 @@ impl LocalEngine {
             ranges: Mutex::default(),
             happenings: broadcast::channel(BEHIND).0,
             publisher,
+            proxy,
+            full: FullEgress::new(dialer.clone(), FullConfig::default()),
+            ways: ways::Ways::default(),
+            dialer,
             facts: images::FactsCache::default(),
             config,
         };
-        let engine = Self { inner: Arc::new(inner) };
+        let engine = Self {
+            inner: Arc::new(inner),
+        };
         engine.take_over().await?;
+        engine.sweep_ways().await;
         engine.refill();
         Ok(engine)
     }
@@ -124,6 +170,24 @@ impl LocalEngine {
         &self.inner.images
     }
 
+    /// Returns the registries that images are fetched from.
+    #[must_use]
+    pub fn registries(&self) -> &Arc<daas_image::Registries> {
+        &self.inner.registries
+    }
+
+    /// Returns what reaches into stands.
+    #[must_use]
+    pub fn dialer(&self) -> &Dialer {
+        &self.inner.dialer
+    }
+
+    fn forget_link(&self, stand: &StandId) {
+        if let Some(place) = lock(&self.inner.stands).get_mut(stand) {
+            place.link = None;
+        }
+    }
+
     fn place(&self, stand: &StandId) -> Option<Place> {
         lock(&self.inner.stands).get(stand).cloned()
     }
@@ -132,47 +196,88 @@ impl LocalEngine {
         self.place(stand)
             .and_then(|place| place.link)
             .filter(|link| !link.has_ended())
-            .ok_or_else(|| EngineError::Gone { stand: stand.clone() })
+            .ok_or_else(|| EngineError::Gone {
+                stand: stand.clone(),
+            })
     }
 
     /// Connects to the keeper in `dir` and passes on what it says about `stand`.
-    async fn connect_keeper(&self, dir: &std::path::Path, stand: &StandId) -> Result<Arc<Link>, EngineError> {
+    async fn connect_keeper(
+        &self,
+        dir: &std::path::Path,
+        stand: &StandId,
+    ) -> Result<Arc<Link>, EngineError> {
         let inner = Arc::downgrade(&self.inner);
         let id = stand.clone();
         let hear = move |heard: Heard| {
             let Some(inner) = inner.upgrade() else { return };
             let happening = match heard {
-                Heard::Event(event) => {
-                    Happening { stand: id.clone(), node: event.node, at_ms: event.at_ms, kind: HappeningKind::Keeper(event.kind), text: event.text }
-                }
+                Heard::Event(event) => Happening {
+                    stand: id.clone(),
+                    node: event.node,
+                    at_ms: event.at_ms,
+                    kind: HappeningKind::Keeper(event.kind),
+                    text: event.text,
+                },
                 Heard::End => {
-                    let lost = lock(&inner.stands).get_mut(&id).is_some_and(|place| place.link.take().is_some());
+                    let lost = lock(&inner.stands)
+                        .get_mut(&id)
+                        .is_some_and(|place| place.link.take().is_some());
                     if !lost {
                         return;
                     }
-                    Happening { stand: id.clone(), node: None, at_ms: now_ms(), kind: HappeningKind::Lost, text: "the keeper has died and its nodes with it".into() }
+                    Happening {
+                        stand: id.clone(),
+                        node: None,
+                        at_ms: now_ms(),
+                        kind: HappeningKind::Lost,
+                        text: "the keeper has died and its nodes with it".into(),
+                    }
                 }
             };
             // Nobody listening is fine: who listens later observes first.
             let _ = inner.happenings.send(happening);
         };
-        Ok(Arc::new(Link::connect(&dir.join("keeper.sock"), &self.inner.tasks, hear).await?))
+        Ok(Arc::new(Link::connect(dir, &self.inner.tasks, hear).await?))
     }
+}
+
+/// Makes the platform's cgroups and raises tables of the kernel that all stands share.
+fn prepare_host(cgroup_root: &str) -> Result<(), EngineError> {
+    let fault = |source: daas_sys::Fault| EngineError::Host {
+        source: Box::new(source),
+    };
+    daas_sys::cgroup::Root::find(cgroup_root)
+        .map_err(fault)?
+        .prepare()
+        .map_err(fault)?;
+    for family in ["ipv4", "ipv6"] {
+        if let Err(error) = daas_sys::netns::NeighbourThresholds::WANTED.raise(family) {
+            tracing::warn!(cause = %error, family, "cannot raise the kernel's neighbour table; hundreds of stands need it");
+        }
+    }
+    Ok(())
 }
 
 /// Milliseconds of the Unix clock, for people.
 fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Engine for LocalEngine {
     async fn observe(&self, stand: &StandId) -> Result<StandObserved, EngineError> {
-        let Ok(link) = self.link(stand) else { return Ok(StandObserved::default()) };
+        let Ok(link) = self.link(stand) else {
+            return Ok(StandObserved::default());
+        };
         match link.ask(Request::Status).await {
             Ok(Response::Status(status)) => Ok(status.observed),
             Err(EngineError::Gone { .. }) => Ok(StandObserved::default()),
-            Ok(_) => Err(EngineError::Gone { stand: stand.clone() }),
+            Ok(_) => Err(EngineError::Gone {
+                stand: stand.clone(),
+            }),
             Err(error) => Err(error),
         }
     }

@@ -15,34 +15,71 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl LocalEngine {
-    pub(super) async fn carry_out(&self, order: &Order, step: &Step, tell: &Teller) -> Result<(), EngineError> {
+    pub(super) async fn carry_out(
+        &self,
+        order: &Order,
+        step: &Step,
+        tell: &Teller,
+    ) -> Result<(), EngineError> {
         match step {
             Step::FetchImage { image } => self.fetch(image, tell).await,
             Step::Open { base } => self.open(order, base).await,
             Step::Reshape { base } => self.reshape(order, base).await,
             Step::Start { nodes } => self.start_nodes(order, nodes, tell).await,
-            Step::Restart { nodes } => self.each(order, nodes, |node| Request::Restart { node, grace: None }).await,
-            Step::Stop { nodes } => self.each(order, nodes, |node| Request::Stop { node, grace: None }).await,
-            Step::Remove { nodes } => self.each(order, nodes, |node| Request::Remove { node }).await,
-            Step::Pause { nodes } => self.each(order, nodes, |node| Request::Pause { node: Some(node) }).await,
-            Step::Resume { nodes } => self.each(order, nodes, |node| Request::Resume { node: Some(node) }).await,
+            Step::Restart { nodes } => {
+                self.each(order, nodes, |node| Request::Restart { node, grace: None })
+                    .await
+            }
+            Step::Stop { nodes } => {
+                self.each(order, nodes, |node| Request::Stop { node, grace: None })
+                    .await
+            }
+            Step::Remove { nodes } => {
+                self.each(order, nodes, |node| Request::Remove { node })
+                    .await
+            }
+            Step::Pause { nodes } => {
+                self.each(order, nodes, |node| Request::Pause { node: Some(node) })
+                    .await
+            }
+            Step::Resume { nodes } => {
+                self.each(order, nodes, |node| Request::Resume { node: Some(node) })
+                    .await
+            }
             Step::Close => {
                 self.inner.publisher.remove(&order.id).await;
+                self.close_way(&order.id).await;
                 self.close(&order.id).await
             }
         }
     }
 
     /// Asks the keeper the same of several nodes at once; every one is asked, the first failure is told.
-    async fn each(&self, order: &Order, nodes: &BTreeSet<NodeName>, request: impl Fn(NodeName) -> Request) -> Result<(), EngineError> {
+    async fn each(
+        &self,
+        order: &Order,
+        nodes: &BTreeSet<NodeName>,
+        request: impl Fn(NodeName) -> Request,
+    ) -> Result<(), EngineError> {
         let link = self.link(&order.id)?;
         let asks = nodes.iter().map(|node| link.ask(request(node.clone())));
-        futures_util::future::join_all(asks).await.into_iter().try_for_each(|answer| answer.map(|_| ()))
+        futures_util::future::join_all(asks)
+            .await
+            .into_iter()
+            .try_for_each(|answer| answer.map(|_| ()))
     }
 
     async fn open(&self, order: &Order, base: &str) -> Result<(), EngineError> {
         let link = self.keeper_for(order).await?;
-        let launch = stand_launch(&order.id, &order.name, &order.spec, &order.addresses, base, self.dns(order), self.egress(order));
+        let launch = stand_launch(
+            &order.id,
+            &order.name,
+            &order.spec,
+            &order.addresses,
+            base,
+            self.dns(order),
+            self.egress(order),
+        );
         link.ask(Request::Adopt(launch)).await.map(|_| ())
     }
 
@@ -61,7 +98,11 @@ impl LocalEngine {
             Ok(_) => Ok(()),
             Err(EngineError::Refused { failure }) => {
                 tracing::info!(stand = %order.name, why = %failure, "the stand is opened anew over its disk");
-                link.ask(Request::Destroy { keep_logs: true, keep_disk: true }).await?;
+                link.ask(Request::Destroy {
+                    keep_logs: true,
+                    keep_disk: true,
+                })
+                .await?;
                 self.forget_link(&order.id);
                 self.open(order, base).await
             }
@@ -75,7 +116,11 @@ impl LocalEngine {
             Egress::Full => Forward::Upstreams(self.inner.config.upstreams.clone()),
         };
         // `web.stand.test` answers in every stand: files of a project may name it, whatever the stand is called.
-        DnsTable { names: BTreeMap::new(), suffix: Some("stand.test".into()), forward }
+        DnsTable {
+            names: BTreeMap::new(),
+            suffix: Some("stand.test".into()),
+            forward,
+        }
     }
 
     fn egress(&self, order: &Order) -> EgressLaunch {
@@ -85,8 +130,14 @@ impl LocalEngine {
         }
     }
 
-    async fn start_nodes(&self, order: &Order, nodes: &BTreeMap<NodeName, String>, tell: &Teller) -> Result<(), EngineError> {
+    async fn start_nodes(
+        &self,
+        order: &Order,
+        nodes: &BTreeMap<NodeName, String>,
+        tell: &Teller,
+    ) -> Result<(), EngineError> {
         let link = self.link(&order.id)?;
+        self.remember_images(order, nodes).await?;
         let mut launches = Vec::with_capacity(nodes.len());
         for (name, digest) in nodes {
             launches.push(self.launch(order, name, digest).await?);
@@ -96,27 +147,76 @@ impl LocalEngine {
             _ => BTreeMap::new(),
         };
         for (node, failure) in &failed {
-            tell(Progress { subject: node.to_string(), text: failure.message.clone(), done: 0, total: None });
+            tell(Progress {
+                subject: node.to_string(),
+                text: failure.message.clone(),
+                done: 0,
+                total: None,
+            });
         }
         Ok(())
     }
 
+    /// Writes down which images the nodes come from before they are mounted, so that no collection takes their layers.
+    async fn remember_images(
+        &self,
+        order: &Order,
+        nodes: &BTreeMap<NodeName, String>,
+    ) -> Result<(), EngineError> {
+        let Some(place) = self.place(&order.id) else {
+            return Ok(());
+        };
+        let mut digests = BTreeSet::new();
+        for node in nodes.keys().filter_map(|name| order.spec.nodes.get(name)) {
+            digests.insert(self.known_image(&node.image).await?.facts.digest.clone());
+        }
+        crate::layout::add_images(&place.dir, &digests)
+    }
+
     /// Resolves everything that a node needs from its image and the machine.
-    pub(super) async fn launch(&self, order: &Order, name: &NodeName, digest: &str) -> Result<NodeLaunch, EngineError> {
-        let node = order.spec.nodes.get(name).ok_or_else(|| EngineError::NoNode { stand: order.id.clone(), node: name.clone() })?;
+    pub(super) async fn launch(
+        &self,
+        order: &Order,
+        name: &NodeName,
+        digest: &str,
+    ) -> Result<NodeLaunch, EngineError> {
+        let node = order
+            .spec
+            .nodes
+            .get(name)
+            .ok_or_else(|| EngineError::NoNode {
+                stand: order.id.clone(),
+                node: name.clone(),
+            })?;
         let known = self.known_image(&node.image).await?;
         let ids = self.ids(node, &known, None).await?;
-        let egress_env = self.egress_env(order, node);
-        let site = Site { spec: &order.spec, addresses: &order.addresses, egress_env: &egress_env };
+        let egress_env = Self::proxy_env(order, name);
+        let site = Site {
+            spec: &order.spec,
+            addresses: &order.addresses,
+            egress_env: &egress_env,
+        };
         let mut launch = node_launch(site, name, node, &known.facts, &ids, digest)?;
         prepare_binds(name, node)?;
-        for (hook, exec) in node.post_start.iter().zip(launch.post_start.iter_mut()).chain(node.pre_stop.iter().zip(launch.pre_stop.iter_mut())) {
-            self.hook_user(node, &known, hook.user.as_deref(), exec).await?;
+        for (hook, exec) in node
+            .post_start
+            .iter()
+            .zip(launch.post_start.iter_mut())
+            .chain(node.pre_stop.iter().zip(launch.pre_stop.iter_mut()))
+        {
+            self.hook_user(node, &known, hook.user.as_deref(), exec)
+                .await?;
         }
         Ok(launch)
     }
 
-    async fn hook_user(&self, node: &NodeSpec, known: &Arc<super::images::Known>, user: Option<&str>, exec: &mut ExecLaunch) -> Result<(), EngineError> {
+    async fn hook_user(
+        &self,
+        node: &NodeSpec,
+        known: &Arc<super::images::Known>,
+        user: Option<&str>,
+        exec: &mut ExecLaunch,
+    ) -> Result<(), EngineError> {
         if let Some(user) = user {
             let ids = self.ids(node, known, Some(user)).await?;
             exec.user = Some((ids.uid, ids.gid, ids.groups));
@@ -124,22 +224,28 @@ impl LocalEngine {
         Ok(())
     }
 
-    /// Returns the environment that the stand's way out asks for.
-    fn egress_env(&self, _order: &Order, _node: &NodeSpec) -> Vec<(String, String)> {
-        Vec::new()
-    }
-
     /// Makes ports answer at the stand's address; of a stand that nobody holds, closes them.
     pub(super) async fn build_roads(&self, order: &Order) -> Result<(), EngineError> {
         let Ok(link) = self.link(&order.id) else {
             self.inner.publisher.remove(&order.id).await;
+            self.close_way(&order.id).await;
             return Ok(());
         };
-        let Some(address) = order.host_address else { return Ok(()) };
+        self.open_way(order, &link).await?;
+        let Some(address) = order.host_address else {
+            return Ok(());
+        };
         let routes = routes(order);
-        let road = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Road { stand: order.id.clone(), source };
+        let road = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Road {
+            stand: order.id.clone(),
+            source,
+        };
         let net: Arc<StandNet> = link.net.clone();
-        let answering = self.inner.publisher.set(&order.id, &net, address, &routes).await;
+        let answering = self
+            .inner
+            .publisher
+            .set(&order.id, &net, address, &routes)
+            .await;
         match answering.failed.into_iter().next() {
             Some(error) => Err(road(Box::new(error))),
             None => Ok(()),
@@ -156,23 +262,50 @@ fn routes(order: &Order) -> Vec<Published> {
             NetworkMode::Networks(_) | NetworkMode::None => name,
         };
         // The first address is one of IPv4 where there is any; the router reaches every network of the stand.
-        let Some(address) = order.addresses.nodes.get(owner).and_then(|n| n.values().flatten().find(|a| a.is_ipv4()).or_else(|| n.values().flatten().next())) else { continue };
-        for PortSpec { published, target, protocol } in &node.ports {
-            routes.entry((*published, *protocol)).or_default().push(SocketAddr::new(*address, *target));
+        let Some(address) = order.addresses.nodes.get(owner).and_then(|n| {
+            n.values()
+                .flatten()
+                .find(|a| a.is_ipv4())
+                .or_else(|| n.values().flatten().next())
+        }) else {
+            continue;
+        };
+        for PortSpec {
+            published,
+            target,
+            protocol,
+        } in &node.ports
+        {
+            routes
+                .entry((*published, *protocol))
+                .or_default()
+                .push(SocketAddr::new(*address, *target));
         }
     }
-    routes.into_iter().map(|((port, protocol), targets)| Published { port, protocol, targets }).collect()
+    routes
+        .into_iter()
+        .map(|((port, protocol), targets)| Published {
+            port,
+            protocol,
+            targets,
+        })
+        .collect()
 }
 
 /// Makes folders of the host that a bind names, where the file says that they may be made.
 fn prepare_binds(name: &NodeName, node: &NodeSpec) -> Result<(), EngineError> {
     for mount in &node.mounts {
-        let MountSource::Bind { path, create } = &mount.source else { continue };
+        let MountSource::Bind { path, create } = &mount.source else {
+            continue;
+        };
         if std::path::Path::new(path).exists() {
             continue;
         }
         if !create {
-            return Err(EngineError::Node { node: name.clone(), what: format!("`{path}` does not exist on the host") });
+            return Err(EngineError::Node {
+                node: name.clone(),
+                what: format!("`{path}` does not exist on the host"),
+            });
         }
         std::fs::create_dir_all(path).map_err(EngineError::io("make folder", path))?;
     }

@@ -56,3 +56,8 @@ fn count_of_passed(said: &str) -> usize {
 fn root_v2_a_pure_cgroup_v2_kernel_passes_the_tests_of_sys() {
     assert!(pass_in_machine("daas-sys") >= 4);
 }
+
+#[test]
+fn root_v2_a_pure_cgroup_v2_kernel_passes_the_tests_of_engine() {
+    assert!(pass_in_machine("daas-engine") >= 10);
+}

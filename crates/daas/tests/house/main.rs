@@ -1,3 +1,4 @@
 //! Tests of the whole house, on real kernels.
 
 mod cgroup_v2;
+mod trials;

@@ -1,0 +1,188 @@
+//! The way out of each stand: opened when its keeper is there, closed with it.
+
+use super::{LocalEngine, lock};
+use crate::egress::{Access, Outcome, ProxyPort, proxy_environment};
+use crate::engine::Order;
+use crate::error::EngineError;
+use crate::layout::Ranges;
+use crate::link::Link;
+use daas_model::{Egress, NetworkMode, NodeName, StandId};
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use tokio::sync::mpsc;
+
+/// How many accesses may wait to be written down; more are dropped, the stand is not held up.
+pub(super) const ACCESSES: usize = 1024;
+
+/// The open ways, by stand.
+#[derive(Debug, Default)]
+pub(super) struct Ways {
+    open: tokio::sync::Mutex<HashMap<StandId, Way>>,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// The proxy, in the namespace with this identity.
+    Proxy(ProxyPort, (u64, u64)),
+    /// The link with this number, into the namespace with this identity.
+    Full(u32, (u64, u64)),
+}
+
+impl Way {
+    fn fits(&self, egress: Egress, net: (u64, u64)) -> bool {
+        match self {
+            Self::Proxy(_, of) => egress == Egress::Proxy && *of == net,
+            Self::Full(_, of) => egress == Egress::Full && *of == net,
+        }
+    }
+}
+
+impl LocalEngine {
+    /// Opens the way that the stand's description asks for; one that is open already stays.
+    pub(super) async fn open_way(&self, order: &Order, link: &Link) -> Result<(), EngineError> {
+        let road = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Road {
+            stand: order.id.clone(),
+            source,
+        };
+        let net = link.net.identity();
+        let mut open = self.inner.ways.open.lock().await;
+        if open
+            .get(&order.id)
+            .is_some_and(|way| way.fits(order.spec.egress, net))
+        {
+            return Ok(());
+        }
+        if let Some(way) = open.remove(&order.id) {
+            self.end(way).await;
+        }
+        // An internal network has no way out, whatever the stand may do.
+        let outward = order
+            .addresses
+            .networks
+            .iter()
+            .filter(|(name, _)| order.spec.networks.get(*name).is_some_and(|n| !n.internal))
+            .map(|(_, addresses)| addresses);
+        match order.spec.egress {
+            Egress::None => {}
+            Egress::Proxy => {
+                let gateways: Vec<IpAddr> =
+                    outward.flat_map(|n| n.gateways.iter().copied()).collect();
+                let port = self
+                    .inner
+                    .proxy
+                    .open(&order.id, &link.net, &gateways)
+                    .await
+                    .map_err(|e| road(Box::new(e)))?;
+                open.insert(order.id.clone(), Way::Proxy(port, net));
+            }
+            Egress::Full => {
+                let Some(place) = self.place(&order.id) else {
+                    return Ok(());
+                };
+                let number = Ranges::number(place.seed.uid_base);
+                let networks: Vec<_> = outward.flat_map(|n| n.subnets.iter().copied()).collect();
+                self.inner
+                    .full
+                    .prepare()
+                    .await
+                    .map_err(|e| road(Box::new(e)))?;
+                self.inner
+                    .full
+                    .open(number, &link.net, &networks)
+                    .await
+                    .map_err(|e| road(Box::new(e)))?;
+                open.insert(order.id.clone(), Way::Full(number, net));
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the way of a stand.
+    pub(super) async fn close_way(&self, stand: &StandId) {
+        let way = self.inner.ways.open.lock().await.remove(stand);
+        if let Some(way) = way {
+            self.end(way).await;
+        }
+    }
+
+    async fn end(&self, way: Way) {
+        match way {
+            Way::Proxy(port, _) => port.close().await,
+            Way::Full(number, _) => {
+                if let Err(error) = self.inner.full.close(number).await {
+                    tracing::warn!(cause = %daas_model::render_chain(&error), "cannot close a stand's way out; the next start sweeps it");
+                }
+            }
+        }
+    }
+
+    /// Removes links of stands that did not outlive the last daemon.
+    pub(super) async fn sweep_ways(&self) {
+        let alive: BTreeSet<u32> = lock(&self.inner.stands)
+            .values()
+            .filter(|p| p.link.is_some())
+            .map(|p| Ranges::number(p.seed.uid_base))
+            .collect();
+        if let Err(error) = self.inner.full.sweep(alive).await {
+            tracing::warn!(cause = %daas_model::render_chain(&error), "cannot sweep links of stands that are gone");
+        }
+    }
+
+    /// Returns the environment by which programs of a node find the proxy.
+    pub(super) fn proxy_env(order: &Order, node: &NodeName) -> Vec<(String, String)> {
+        if order.spec.egress != Egress::Proxy {
+            return Vec::new();
+        }
+        let Some(NetworkMode::Networks(list)) = order.spec.nodes.get(node).map(|n| &n.network)
+        else {
+            return Vec::new();
+        };
+        let outward = list
+            .iter()
+            .map(|a| &a.network)
+            .filter(|name| order.spec.networks.get(*name).is_some_and(|n| !n.internal));
+        let Some(gateway) = outward
+            .filter_map(|name| order.addresses.networks.get(name))
+            .flat_map(|n| &n.gateways)
+            .find(|g| g.is_ipv4())
+        else {
+            return Vec::new();
+        };
+        let networks: Vec<_> = order
+            .addresses
+            .networks
+            .values()
+            .flat_map(|n| n.subnets.iter().copied())
+            .collect();
+        let inside: BTreeSet<String> = order
+            .spec
+            .nodes
+            .iter()
+            .flat_map(|(name, node)| {
+                [
+                    Some(name.to_string()),
+                    Some(node.service.to_string()),
+                    node.container_name.clone(),
+                    node.hostname.clone(),
+                ]
+            })
+            .flatten()
+            .collect();
+        let inside: Vec<String> = inside.into_iter().collect();
+        proxy_environment(*gateway, &networks, &inside)
+            .into_iter()
+            .collect()
+    }
+}
+
+/// Writes down what stands asked of the outside.
+pub(super) async fn write_accesses(mut accesses: mpsc::Receiver<Access>) {
+    while let Some(access) = accesses.recv().await {
+        let outcome = match &access.outcome {
+            Outcome::Passed(status) => status.to_string(),
+            Outcome::Broken => "broken".into(),
+            Outcome::Refused { status, why } => format!("{status}: {why}"),
+        };
+        tracing::info!(stand = %access.stand, client = %access.client, method = %access.method, host = %access.host, port = access.port, %outcome, "access through the proxy");
+    }
+}

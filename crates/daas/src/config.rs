@@ -1,0 +1,257 @@
+//! The configuration file, `/etc/daas/daas.yaml`: every key has a default that works and a unit in its value.
+
+use daas_model::{ByteSize, Cpus, Limits, Subnet};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Where the file is looked for when nobody names one.
+pub(crate) const USUAL: &str = "/etc/daas/daas.yaml";
+
+/// A configuration that cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The file says something that does not exist or does not fit.
+    #[error("cannot understand {}", path.display())]
+    Parse {
+        path: PathBuf,
+        #[source]
+        source: Box<serde_saphyr::Error>,
+    },
+    /// A value has no sense.
+    #[error("cannot understand {} in {}", key, path.display())]
+    Value {
+        path: PathBuf,
+        key: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl daas_model::Explain for ConfigError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "config-read",
+            Self::Parse { .. } => "config-parse",
+            Self::Value { .. } => "config-value",
+        }
+    }
+
+    fn kind(&self) -> daas_model::Kind {
+        daas_model::Kind::Input
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("docs/reference/configuration.md lists every key with its default".into())
+    }
+}
+
+/// Everything that can be configured.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) state: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) listen: Vec<Listen>,
+    pub(crate) addresses: Subnet,
+    pub(crate) limits: Limits,
+    pub(crate) spares: usize,
+    pub(crate) mirrors: BTreeMap<String, Vec<String>>,
+    pub(crate) insecure: Vec<String>,
+    pub(crate) cgroup: String,
+}
+
+/// One TCP door.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// The address.
+    pub(crate) address: SocketAddr,
+    /// A file whose lines are `name token`; readable by root only.
+    pub(crate) tokens: PathBuf,
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Text {
+    state: PathBuf,
+    socket: PathBuf,
+    listen: Vec<Listen>,
+    stands: StandsText,
+    images: ImagesText,
+    cgroup: String,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            state: "/var/lib/daas".into(),
+            socket: "/run/daas/daas.sock".into(),
+            listen: Vec::new(),
+            stands: StandsText::default(),
+            images: ImagesText::default(),
+            cgroup: "daas".into(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StandsText {
+    addresses: String,
+    spares: usize,
+    limits: LimitsText,
+}
+
+impl Default for StandsText {
+    fn default() -> Self {
+        // Two spares: an `up` takes one while the other is there for the next; each costs about 100 kB and 3 ms of background work.
+        Self {
+            addresses: "127.64.0.0/10".into(),
+            spares: 2,
+            limits: LimitsText::default(),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsText {
+    cpus: Option<String>,
+    memory: Option<String>,
+    pids: Option<u32>,
+    disk: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ImagesText {
+    mirrors: BTreeMap<String, Vec<String>>,
+    insecure: Vec<String>,
+}
+
+impl Config {
+    /// Reads `path`, or the usual file if there is one; without any file everything has its default.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let named = path.unwrap_or(Path::new(USUAL));
+        let text = match std::fs::read_to_string(named) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_none() => {
+                String::new()
+            }
+            Err(source) => {
+                return Err(ConfigError::Read {
+                    path: named.to_owned(),
+                    source,
+                });
+            }
+        };
+        Self::parse(named, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let empty = text
+            .lines()
+            .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+        let text: Text = if empty {
+            Text::default()
+        } else {
+            serde_saphyr::from_str(text).map_err(|source| ConfigError::Parse {
+                path: path.to_owned(),
+                source: Box::new(source),
+            })?
+        };
+        let fault = |key| {
+            move |source: Box<dyn std::error::Error + Send + Sync>| ConfigError::Value {
+                path: path.to_owned(),
+                key,
+                source,
+            }
+        };
+        let default = Limits::default();
+        let size = |key, text: Option<&String>, default| {
+            text.map_or(Ok(default), |t| {
+                ByteSize::parse(t).map_err(|e| fault(key)(e.into()))
+            })
+        };
+        let limits = Limits {
+            cpus: text
+                .stands
+                .limits
+                .cpus
+                .as_ref()
+                .map_or(Ok(default.cpus), |t| Cpus::parse(t))
+                .map_err(|e| fault("stands.limits.cpus")(e.into()))?,
+            memory: size(
+                "stands.limits.memory",
+                text.stands.limits.memory.as_ref(),
+                default.memory,
+            )?,
+            pids: text.stands.limits.pids.unwrap_or(default.pids),
+            disk: size(
+                "stands.limits.disk",
+                text.stands.limits.disk.as_ref(),
+                default.disk,
+            )?,
+        };
+        Ok(Self {
+            addresses: Subnet::parse(&text.stands.addresses)
+                .map_err(|e| fault("stands.addresses")(e.into()))?,
+            state: text.state,
+            socket: text.socket,
+            listen: text.listen,
+            limits,
+            spares: text.stands.spares,
+            mirrors: text.images.mirrors,
+            insecure: text.images.insecure,
+            cgroup: text.cgroup,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(Path::new("daas.yaml"), text)
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let config = parse("# nothing\n").unwrap();
+        assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.addresses.to_string(), "127.64.0.0/10");
+    }
+
+    #[test]
+    fn values_bear_units_and_unknown_keys_are_faults() {
+        let config = parse("stands:\n  limits: {memory: 4 GiB, cpus: '3.5'}\n").unwrap();
+        assert_eq!(
+            (config.limits.memory, config.limits.cpus.0),
+            (ByteSize::gib(4), 3500)
+        );
+        assert!(
+            parse("stands:\n  limits: {memory: lots}\n")
+                .unwrap_err()
+                .to_string()
+                .contains("stands.limits.memory")
+        );
+        let error = parse("stnads: {}\n").unwrap_err();
+        assert!(
+            daas_model::render_chain(&error).contains("stnads"),
+            "{}",
+            daas_model::render_chain(&error)
+        );
+    }
+}

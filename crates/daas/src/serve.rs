@@ -1,0 +1,235 @@
+//! The life of the daemon, from the first process to the drain.
+
+use crate::config::{Config, ConfigError};
+use daas_control::{Control, ControlConfig};
+use daas_engine::publish::HostRange;
+use daas_engine::{EngineConfig, EngineError, LocalEngine};
+use daas_image::RegistrySettings;
+use daas_keeper::zygote::{self, ZygoteHandle};
+use daas_model::{Explain, Kind};
+use daas_server::{DoorError, Server, TcpDoor, Timers, TokenError, Tokens, UnixDoor};
+use daas_store::{Store, StoreError};
+use daas_tasks::Supervisor;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long tasks may take to end before they are dropped; nodes are not among them, they live on in their keepers.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// A daemon that cannot start.
+#[derive(Debug, Error)]
+pub(crate) enum ServeError {
+    #[error("cannot start without a configuration")]
+    Config(#[from] ConfigError),
+    #[error("cannot start a process for keepers")]
+    Zygote(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("cannot open the records")]
+    Store(#[from] StoreError),
+    #[error("cannot open the images")]
+    Images(#[from] daas_image::ImageError),
+    #[error("cannot start the engine")]
+    Engine(#[from] EngineError),
+    #[error("cannot start the loops")]
+    Control(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot open a door")]
+    Door(#[from] DoorError),
+    #[error("cannot read the tokens of {}", path.display())]
+    Tokens {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot serve without root: stands need namespaces, mounts and cgroups")]
+    NotRoot,
+}
+
+impl From<TokenError> for ServeError {
+    fn from(source: TokenError) -> Self {
+        Self::Tokens {
+            path: PathBuf::new(),
+            source: Box::new(source),
+        }
+    }
+}
+
+impl Explain for ServeError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Config(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Images(error) => error.code(),
+            Self::Engine(error) => error.code(),
+            Self::Door(error) => error.code(),
+            Self::Zygote(_) => "serve-zygote",
+            Self::Runtime(_) => "serve-runtime",
+            Self::Control(_) => "serve-control",
+            Self::Tokens { .. } => "serve-tokens",
+            Self::NotRoot => "serve-not-root",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Config(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Images(error) => error.kind(),
+            Self::Engine(error) => error.kind(),
+            Self::Door(error) => error.kind(),
+            Self::NotRoot => Kind::Forbidden,
+            Self::Tokens { .. } => Kind::Input,
+            Self::Zygote(_) | Self::Runtime(_) | Self::Control(_) => Kind::Outside,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Images(error) => error.hint(),
+            Self::Engine(error) => error.hint(),
+            Self::Door(error) => error.hint(),
+            Self::NotRoot => {
+                Some("run it as root, or `daas system install` to let systemd run it".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. Stands live on; the next daemon takes them over.
+///
+/// Must be called before any thread exists: the process that bears keepers is forked first.
+pub(crate) fn serve(config: Option<&Path>) -> Result<(), ServeError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(ServeError::NotRoot);
+    }
+    let config = Config::load(config)?;
+    let zygote = zygote::fork().map_err(|fault| ServeError::Zygote(Box::new(fault)))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("daas")
+        .build()
+        .map_err(ServeError::Runtime)?;
+    runtime.block_on(live(config, zygote))
+}
+
+async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
+    let tasks = Supervisor::new();
+    // The lock on the state directory comes first: a second daemon must touch nothing.
+    let store = Store::open(&config.state)?;
+    raise_limits();
+    let images = daas_image::Store::open(&config.state.join("images"))?;
+    let engine = LocalEngine::start(
+        engine_config(&config),
+        zygote,
+        Arc::new(images),
+        tasks.clone(),
+    )
+    .await?;
+    let control_config = ControlConfig {
+        state: config.state.clone(),
+        addresses: HostRange::new(config.addresses),
+        limits: config.limits,
+    };
+    let control = Control::start(control_config, store, engine.clone(), tasks.clone())
+        .await
+        .map_err(|failure| ServeError::Control(failure.into_error()))?;
+    let server = Server::new(Arc::new(control), tasks.clone());
+    server.open_unix(UnixDoor::bind(&config.socket)?, Timers::local());
+    for listen in &config.listen {
+        let tokens = read_tokens(&listen.tokens)?;
+        server.open_tcp(
+            TcpDoor::bind(listen.address, tokens).await?,
+            Timers::public(),
+        );
+    }
+    tracing::info!(socket = %config.socket.display(), state = %config.state.display(), "ready");
+    tell_manager("READY=1");
+    until_asked().await;
+    tracing::info!("draining; stands live on");
+    tell_manager("STOPPING=1");
+    engine.end_spares().await;
+    for name in tasks.shutdown(GRACE).await {
+        tracing::warn!(task = %name, "did not finish within the grace");
+    }
+    Ok(())
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    EngineConfig {
+        state: config.state.clone(),
+        cgroup_root: config.cgroup.clone(),
+        spares: config.spares,
+        spare_disk: config.limits.disk,
+        registries: RegistrySettings {
+            mirrors: config.mirrors.clone(),
+            insecure: config.insecure.iter().cloned().collect(),
+            ..RegistrySettings::default()
+        },
+        upstreams: upstreams(),
+    }
+}
+
+/// Returns the name servers of the host.
+fn upstreams() -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.strip_prefix("nameserver"))
+        .filter_map(|rest| rest.trim().parse().ok())
+        .map(|ip| SocketAddr::new(ip, 53))
+        .collect()
+}
+
+fn read_tokens(path: &Path) -> Result<Tokens, ServeError> {
+    let fault = |source: Box<dyn std::error::Error + Send + Sync>| ServeError::Tokens {
+        path: path.to_owned(),
+        source,
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| fault(e.into()))?;
+    Tokens::parse(&text).map_err(|e| fault(e.into()))
+}
+
+/// Raises the limit of open files to what the system allows: every stand takes about ten.
+fn raise_limits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    // A refusal leaves the limit that was there.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: now.maximum,
+            maximum: now.maximum,
+        },
+    );
+}
+
+async fn until_asked() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!("cannot listen to signals; ending");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Tells systemd how the daemon is, where it asked to be told (`sd_notify(3)`).
+fn tell_manager(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let socket = std::os::unix::net::UnixDatagram::unbound();
+    // A manager that does not listen is its own trouble.
+    let _ = socket.and_then(|s| s.send_to(state.as_bytes(), path));
+}

@@ -1,0 +1,51 @@
+//! What the product must bear, in a size that fits into every run; `cargo xtask soak` runs the same large.
+
+use std::path::Path;
+use xtask::trials;
+
+/// The daemon of this very build.
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_daas"))
+}
+
+#[test]
+fn root_eight_stands_of_one_file_with_fixed_addresses_answer_with_their_own_words() {
+    trials::many_at_once(program(), 8).unwrap();
+}
+
+#[test]
+fn root_a_killed_daemon_stops_no_node_and_loses_no_log_byte() {
+    trials::daemon_dies(program(), 4).unwrap();
+}
+
+#[test]
+fn root_a_second_daemon_on_one_state_folder_refuses_and_names_the_first() {
+    trials::second_daemon_refuses(program()).unwrap();
+}
+
+#[test]
+fn root_a_killed_keeper_takes_its_stand_along_which_comes_back_by_policy() {
+    trials::keeper_dies(program()).unwrap();
+}
+
+#[test]
+fn root_a_node_can_nowhere_do_more_than_under_runc() {
+    trials::containment_against_runc(program()).unwrap();
+}
+
+#[test]
+fn root_the_state_is_closed_to_others_and_only_published_ports_listen() {
+    trials::rights_of_files_and_listeners(program()).unwrap();
+}
+
+#[test]
+fn root_bad_neighbours_are_named_and_a_quiet_stand_goes_on_to_answer() {
+    for hostility in trials::HOSTS {
+        trials::hostile_neighbour(program(), hostility, 50).unwrap();
+    }
+}
+
+#[test]
+fn root_damage_at_every_step_ends_done_or_undone() {
+    trials::crash_matrix(program(), 1).unwrap();
+}

@@ -1,0 +1,110 @@
+//! Images are made from packages once on a machine and then kept as archives in the user's cache.
+
+use crate::program::Program;
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::Hasher;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Gives the daemon every image of the examples: from the cache, or made anew and put there.
+pub(crate) fn bring_in(program: &Program, examples: &Path, scratch: &Path) -> Result<(), String> {
+    let cache = cache()?;
+    let recipe = recipe(examples)?;
+    fs::create_dir_all(&cache)
+        .map_err(|error| format!("cannot make {}: {error}", cache.display()))?;
+    fs::create_dir_all(scratch)
+        .map_err(|error| format!("cannot make {}: {error}", scratch.display()))?;
+    let names = make(program, examples, &["--names"])?;
+    for line in names.lines() {
+        let mut names = line.split_whitespace();
+        let Some(name) = names.next() else { continue };
+        let archive = cache.join(format!("{name}-{recipe:016x}.tar"));
+        if archive.exists() {
+            program.run(&["image", "load", text(&archive)?])?;
+        } else {
+            println!("making example/{name}");
+            make(program, examples, &[name])?;
+            forget_older(&cache, name);
+            // Whoever runs beside this sees a whole archive or none.
+            let part = cache.join(format!(".{name}-{}.part", std::process::id()));
+            program.run(&[
+                "image",
+                "save",
+                &format!("example/{name}"),
+                "--output",
+                text(&part)?,
+            ])?;
+            fs::rename(&part, &archive)
+                .map_err(|error| format!("cannot keep {}: {error}", archive.display()))?;
+        }
+        for other in names {
+            program.run(&[
+                "image",
+                "tag",
+                &format!("example/{name}"),
+                &format!("example/{other}"),
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+fn text(path: &Path) -> Result<&str, String> {
+    path.to_str()
+        .ok_or_else(|| format!("{} is no text", path.display()))
+}
+
+fn cache() -> Result<PathBuf, String> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    base.map(|base| base.join("daas-test-images"))
+        .ok_or_else(|| "no home folder to keep images in".into())
+}
+
+/// Returns a number that is another one when the images are to be made in another way.
+fn recipe(examples: &Path) -> Result<u64, String> {
+    let mut files = vec![examples.join("make-images")];
+    let folder = fs::read_dir(examples.join("images"))
+        .map_err(|error| format!("cannot list the files of images: {error}"))?;
+    files.extend(folder.filter_map(|entry| Some(entry.ok()?.path())));
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        hasher.write(
+            &fs::read(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?,
+        );
+    }
+    Ok(hasher.finish())
+}
+
+fn forget_older(cache: &Path, name: &str) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        if file
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('-') && rest.ends_with(".tar"))
+        {
+            // What cannot be removed only takes room.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn make(program: &Program, examples: &Path, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(examples.join("make-images"));
+    let output = program
+        .environment(&mut command)
+        .args(arguments)
+        .output()
+        .map_err(|error| format!("cannot run make-images: {error}"))?;
+    if !output.status.success() {
+        return Err(format!(
+            "make-images {arguments:?} ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
