@@ -81,7 +81,7 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> std::io::Result<()>
 /// The components of a name of an archive.
 ///
 /// Empty components and `.` vanish, so an absolute name is one below the root; `..` is refused, as no honest writer makes it.
-pub(crate) fn components<'a>(path: &'a [u8], depth: usize) -> Result<Vec<&'a [u8]>, LayerError> {
+pub(crate) fn components(path: &[u8], depth: usize) -> Result<Vec<&[u8]>, LayerError> {
     let mut parts = Vec::new();
     for part in path.split(|b| *b == b'/') {
         match part {
@@ -121,8 +121,11 @@ pub(crate) fn read_link(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, 
     fs::readlinkat(parent, OsStr::from_bytes(name), Vec::new()).map(std::ffi::CString::into_bytes)
 }
 
+/// Extended attributes by name.
+pub(crate) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Lists the extended attributes of what `path` names, not following it.
-pub(crate) fn xattrs_of(path: &std::path::Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+pub(crate) fn xattrs_of(path: &std::path::Path) -> Result<Xattrs, Errno> {
     let mut names = vec![0u8; 64 << 10];
     let len = match fs::llistxattr(path, &mut names) {
         Ok(len) => len,

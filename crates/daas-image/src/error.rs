@@ -12,7 +12,7 @@ pub enum ImageError {
     #[error("image `{}` is not here", .name.familiar())]
     NotFound {
         /// The name asked for.
-        name: ImageName,
+        name: Box<ImageName>,
     },
     /// The registry has no such image, or does not show it to the asker.
     #[error("registry `{registry}` has no image `{what}`")]
@@ -93,7 +93,7 @@ pub enum ImageError {
     #[error("image `{}` is not built for {wanted}", .name.familiar())]
     Platform {
         /// The image.
-        name: ImageName,
+        name: Box<ImageName>,
         /// The platform looked for.
         wanted: String,
         /// The platforms that there are.

@@ -150,8 +150,7 @@ impl Image {
             Err(rustix::io::Errno::LOOP) => None,
             Err(e) => return Err(failed(e)),
         };
-        let Some((_, found)) = found.filter(|(_, f)| kind_of(&f.stat) == FileType::RegularFile)
-        else {
+        let Some(found) = found.filter(|f| kind_of(&f.stat) == FileType::RegularFile) else {
             return Ok(None);
         };
         let fd = confined::open_file(of(&found.parent), &found.name).map_err(failed)?;

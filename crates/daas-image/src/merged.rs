@@ -99,8 +99,8 @@ impl Merged {
 
     /// Finds what `path` leads to, following links inside the tree as a process would whose root it is.
     ///
-    /// Returns the parts of the place without links too. `..` above the root is the root.
-    pub(crate) fn resolve(&self, path: &[u8]) -> Result<Option<(Vec<Vec<u8>>, Found)>, Errno> {
+    /// `..` above the root is the root.
+    pub(crate) fn resolve(&self, path: &[u8]) -> Result<Option<Found>, Errno> {
         let mut todo: Vec<Vec<u8>> = split_reversed(path);
         let mut done: Vec<Vec<u8>> = Vec::new();
         let mut links = 0;
@@ -131,8 +131,7 @@ impl Merged {
                 _ => {}
             }
         }
-        let found = self.find(&slices(&done))?;
-        Ok(found.map(|found| (done, found)))
+        self.find(&slices(&done))
     }
 }
 

@@ -110,9 +110,9 @@ impl Store {
         };
         let mut by_manifest: BTreeMap<Digest, Vec<NameInfo>> = BTreeMap::new();
         for name in names {
-            let info = self
-                .name_info(name)?
-                .ok_or_else(|| ImageError::NotFound { name: name.clone() })?;
+            let info = self.name_info(name)?.ok_or_else(|| ImageError::NotFound {
+                name: Box::new(name.clone()),
+            })?;
             // What was asked for counts, not the tag under which a digest was found.
             by_manifest
                 .entry(info.manifest.clone())

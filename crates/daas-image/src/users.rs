@@ -94,7 +94,7 @@ fn find<S: AsRef<str>>(
     let mut ids = Vec::new();
     match group_spec {
         Some(wanted) => {
-            gid = group_id(spec, group, wanted)?.ok_or_else(|| missing("group", wanted))?
+            gid = group_id(spec, group, wanted)?.ok_or_else(|| missing("group", wanted))?;
         }
         None => ids.extend(name.iter().flat_map(|name| {
             groups(group)

@@ -123,14 +123,13 @@ impl Store {
         let leash = Leash::default();
         let pull = Pull(leash.clone());
         let store = self.clone();
-        let result = tokio::task::spawn_blocking(move || {
-            store.make_with(&request, progress.as_ref(), &leash)
-        })
-        .await;
+        let result = self
+            .blocking("make an image", move || {
+                store.make_with(&request, progress.as_ref(), &leash)
+            })
+            .await;
         drop(pull);
-        result.map_err(|_| ImageError::Broken {
-            what: "making an image",
-        })?
+        result?
     }
 
     fn make_with(
@@ -161,7 +160,7 @@ impl Store {
                 phase: Phase::Reading,
                 done,
                 total: 1000,
-            })
+            });
         };
         step("tidying", 870);
         tidy::tidy(&root, request.keep_docs)?;

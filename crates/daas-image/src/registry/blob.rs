@@ -1,6 +1,6 @@
 //! Downloads that can be taken up again where they broke off, by this process or the next one.
 
-use super::client::Client;
+use super::client::{Client, tries};
 use super::http::{Answer, Failure};
 use crate::digest::Hasher;
 use crate::manifest::Descriptor;
@@ -67,7 +67,7 @@ impl Partial {
     }
 
     /// Adds bytes, off the runtime. What was written stays even if the caller is gone: the file's length tells it.
-    async fn append(self, bytes: Vec<u8>) -> Result<Self, ImageError> {
+    async fn append(self, store: &Store, bytes: Vec<u8>) -> Result<Self, ImageError> {
         let work = move || {
             let mut this = self;
             this.file
@@ -77,11 +77,7 @@ impl Partial {
             this.size += bytes.len() as u64;
             Ok(this)
         };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| ImageError::Broken {
-                what: "writing a download",
-            })?
+        store.blocking("write a download", work).await?
     }
 }
 
@@ -106,7 +102,7 @@ impl Client<'_> {
                 phase,
                 done,
                 total: descriptor.size,
-            })
+            });
         };
         event(Phase::Waiting, 0);
         let turn = store.turn(&format!("blob/{digest}"));
@@ -126,16 +122,13 @@ impl Client<'_> {
         let path = store.dir().join("partial").join(&name);
         let opened = {
             let (digest, path) = (digest.clone(), path.clone());
-            tokio::task::spawn_blocking(move || Partial::open(path, &digest))
-                .await
-                .map_err(|_| ImageError::Broken {
-                    what: "opening a download",
-                })??
+            let work = move || Partial::open(path, &digest);
+            store.blocking("open a download", work).await??
         };
         let mut resumed = opened.size > 0;
         let mut partial = opened;
         loop {
-            partial = match self.fill(partial, descriptor, progress).await {
+            partial = match self.fill(store, partial, descriptor, progress).await {
                 Ok(partial) => partial,
                 Err(error) => {
                     // Only what may be taken up again stays.
@@ -170,11 +163,7 @@ impl Client<'_> {
                 .map_err(ImageError::io("sync", &partial.path))?;
             Temp::new(partial.path).keep_as(&place)
         };
-        tokio::task::spawn_blocking(finish)
-            .await
-            .map_err(|_| ImageError::Broken {
-                what: "finishing a download",
-            })??;
+        store.blocking("finish a download", finish).await??;
         drop(lease);
         Ok(())
     }
@@ -182,12 +171,13 @@ impl Client<'_> {
     /// Asks for what is missing until nothing is.
     async fn fill(
         &self,
+        store: &Store,
         mut partial: Partial,
         descriptor: &Descriptor,
         progress: &dyn Progress,
     ) -> Result<Partial, ImageError> {
         let what = format!("content {}", descriptor.digest.short());
-        let mut tries = 0;
+        let mut tries = tries();
         while partial.size != descriptor.size {
             if partial.size > descriptor.size {
                 partial.restart(&descriptor.digest)?;
@@ -244,10 +234,12 @@ impl Client<'_> {
                 }
             }
             let before = partial.size;
-            let (next, end) = self.take(partial, answer, descriptor, progress).await?;
+            let (next, end) = self
+                .take(store, partial, answer, descriptor, progress)
+                .await?;
             partial = next;
             if partial.size > before {
-                tries = 0;
+                tries.reset();
             }
             if let End::Broken(failure) = end {
                 self.recover(failure, &mut tries, &what).await?;
@@ -259,6 +251,7 @@ impl Client<'_> {
     /// Reads a body to its end, or until it breaks off.
     async fn take(
         &self,
+        store: &Store,
         mut partial: Partial,
         mut answer: Answer,
         descriptor: &Descriptor,
@@ -270,7 +263,7 @@ impl Client<'_> {
                 phase: Phase::Downloading,
                 done,
                 total: descriptor.size,
-            })
+            });
         };
         event(partial.size);
         let mut batch: Vec<u8> = Vec::new();
@@ -302,7 +295,7 @@ impl Client<'_> {
                 Err(failure) => Some(End::Broken(failure)),
             };
             if batch.len() >= BATCH || (end.is_some() && !batch.is_empty()) {
-                partial = partial.append(std::mem::take(&mut batch)).await?;
+                partial = partial.append(store, std::mem::take(&mut batch)).await?;
                 event(partial.size);
             }
             if let Some(end) = end {

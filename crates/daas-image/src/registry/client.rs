@@ -6,10 +6,11 @@ use super::settings::Credential;
 use super::url::Url;
 use crate::ImageError;
 use crate::store::locked;
+use daas_tasks::Backoff;
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Most redirects on the way to one answer.
 const MAX_REDIRECTS: usize = 5;
@@ -17,6 +18,11 @@ const MAX_REDIRECTS: usize = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause, whatever the registry asks for: longer ones are the caller's to wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Returns the pauses between the tries of one request.
+pub(super) fn tries() -> Backoff {
+    Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
+}
 
 pub(super) struct Client<'a> {
     pub(super) http: &'a Http,
@@ -67,7 +73,7 @@ impl<'a> Client<'a> {
         headers: &[(HeaderName, &str)],
         what: &str,
     ) -> Result<Answer, ImageError> {
-        let mut tries = 0;
+        let mut tries = tries();
         loop {
             match self.attempt(&Method::GET, path, headers).await {
                 Ok(answer) => match self.judge(answer, what) {
@@ -75,8 +81,8 @@ impl<'a> Client<'a> {
                         status,
                         retry_after,
                         ..
-                    }) if self.may_retry(status, retry_after, tries) => {
-                        self.pause(&mut tries, retry_after).await
+                    }) if self.may_retry(status, retry_after, tries.tries()) => {
+                        self.pause(&mut tries, retry_after).await;
                     }
                     judged => return judged,
                 },
@@ -103,18 +109,18 @@ impl<'a> Client<'a> {
     pub(super) async fn recover(
         &self,
         failure: Failure,
-        tries: &mut u32,
+        tries: &mut Backoff,
         what: &str,
     ) -> Result<(), ImageError> {
         let (again, wait) = match &failure {
-            Failure::Network(_) => (*tries < self.retries, None),
-            Failure::Status(status, wait) => (self.may_retry(*status, *wait, *tries), *wait),
+            Failure::Network(_) => (tries.tries() < self.retries, None),
+            Failure::Status(status, wait) => (self.may_retry(*status, *wait, tries.tries()), *wait),
             Failure::NotTls | Failure::Answer(_) => (false, None),
         };
         if !again {
             return Err(self.explain(failure, what));
         }
-        tracing::debug!(registry = %self.host, ?failure, tries, "a request to a registry is repeated");
+        tracing::debug!(registry = %self.host, ?failure, tries = tries.tries(), "a request to a registry is repeated");
         self.pause(tries, wait).await;
         Ok(())
     }
@@ -124,17 +130,10 @@ impl<'a> Client<'a> {
         passing && tries < self.retries && wait.is_none_or(|w| w <= LONGEST_PAUSE)
     }
 
-    async fn pause(&self, tries: &mut u32, wait: Option<Duration>) {
-        let doubled = FIRST_PAUSE
-            .saturating_mul(1 << (*tries).min(10))
-            .min(LONGEST_PAUSE);
-        // A quarter more or less, so that several hosts do not come back in step.
-        let nanos = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.subsec_nanos());
-        let jittered = doubled.mul_f64(0.75 + f64::from(nanos % 1000) / 2000.0);
-        *tries += 1;
-        tokio::time::sleep(wait.unwrap_or(jittered).min(LONGEST_PAUSE)).await;
+    /// Waits as long as the registry asks for, or as the backoff says.
+    async fn pause(&self, tries: &mut Backoff, wait: Option<Duration>) {
+        let own = tries.next_pause();
+        tokio::time::sleep(wait.unwrap_or(own)).await;
     }
 
     /// Turns an answer's status into an error, if it is one.

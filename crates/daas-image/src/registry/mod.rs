@@ -168,7 +168,7 @@ impl Client<'_> {
         );
         let accept = ACCEPTED.join(", ");
         let headers = [(ACCEPT, accept.as_str())];
-        let mut tries = 0;
+        let mut tries = client::tries();
         let (bytes, kind, told) = loop {
             let answer = self
                 .get(&format!("manifests/{reference}"), &headers, &what)
@@ -238,7 +238,7 @@ impl Store {
                 let chosen = index
                     .choose(&wanted)
                     .map_err(|there| ImageError::Platform {
-                        name: name.clone(),
+                        name: Box::new(name.clone()),
                         wanted: wanted.to_string(),
                         there,
                     })?
@@ -297,11 +297,7 @@ impl Store {
             drop(lease);
             image
         };
-        let image = tokio::task::spawn_blocking(install)
-            .await
-            .map_err(|_| ImageError::Broken {
-                what: "installing an image",
-            })?;
+        let image = self.blocking("install an image", install).await?;
         drop(guard);
         image
     }
@@ -363,7 +359,7 @@ impl Store {
         let checked = Self::check_image(manifest, &text)?;
         if wanted.distance(&checked.config.platform).is_none() {
             return Err(ImageError::Platform {
-                name: name.clone(),
+                name: Box::new(name.clone()),
                 wanted: wanted.to_string(),
                 there: vec![checked.config.platform.to_string()],
             });
@@ -407,11 +403,7 @@ impl Store {
                         .unpack_layer(&job, None, progress.as_ref(), &cancelled)
                         .map(drop)
                 };
-                tokio::task::spawn_blocking(unpack)
-                    .await
-                    .map_err(|_| ImageError::Broken {
-                        what: "unpacking a layer",
-                    })?
+                self.blocking("unpack a layer", unpack).await?
             }
         });
         futures_util::stream::iter(work)

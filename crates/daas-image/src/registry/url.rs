@@ -33,10 +33,11 @@ impl Url {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_ascii_lowercase();
-        let port = match authority.port() {
-            Some(_) => authority.port_u16()?,
-            None if tls => 443,
-            None => 80,
+        let port = match authority.as_str().strip_prefix(authority.host())? {
+            "" if tls => 443,
+            "" => 80,
+            // A port out of range is none to the parser, and must not become the usual one.
+            told => told.strip_prefix(':')?.parse().ok()?,
         };
         let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
         (!host.is_empty() && path.starts_with('/')).then_some(Self {

@@ -222,7 +222,7 @@ impl Store {
                 phase,
                 done: 0,
                 total: 0,
-            })
+            });
         };
         event(Phase::Unpacking);
         let temp = Temp::new(self.temp_path());

@@ -27,6 +27,7 @@ pub(crate) use lease::{ALL, Lease};
 pub use names::{Listed, NameInfo};
 
 use crate::{Budget, ImageError};
+use daas_tasks::Supervisor;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
@@ -49,6 +50,8 @@ struct Inner {
     /// Grows with every name that is set, so that a collection sees that its plan is old.
     names_epoch: AtomicU64,
     leases: Mutex<lease::Leases>,
+    /// What runs beside the caller.
+    supervisor: Supervisor,
     /// One at a time works on a content; the others find it done.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     _lock: OwnedFd,
@@ -60,14 +63,18 @@ impl Store {
     /// # Errors
     /// [`ImageError::StoreInUse`] if another process has it open, [`ImageError::Io`].
     pub fn open(dir: &Path) -> Result<Self, ImageError> {
-        Self::open_with(dir, Budget::default())
+        Self::open_with(dir, Budget::default(), Supervisor::new())
     }
 
-    /// Opens the store with other limits for layers.
+    /// Opens the store with other limits for layers, and a supervisor that shows its work to people.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_with(dir: &Path, budget: Budget) -> Result<Self, ImageError> {
+    pub fn open_with(
+        dir: &Path,
+        budget: Budget,
+        supervisor: Supervisor,
+    ) -> Result<Self, ImageError> {
         for part in [
             "",
             "blobs",
@@ -110,6 +117,7 @@ impl Store {
                 names_epoch: AtomicU64::new(0),
                 leases: Mutex::default(),
                 turns: Mutex::default(),
+                supervisor,
                 _lock: lock,
             }),
         };
@@ -127,6 +135,16 @@ impl Store {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// Runs work that blocks off the runtime's threads, under a name that people see.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ImageError> {
+        let handle = self.inner.supervisor.run_blocking(name, work);
+        handle.await.map_err(|_| ImageError::Broken { what: name })
     }
 
     fn sweep(&self) -> Result<(), ImageError> {

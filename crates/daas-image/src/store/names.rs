@@ -57,9 +57,9 @@ impl Store {
     pub fn tag(&self, from: &ImageName, to: &ImageName) -> Result<(), ImageError> {
         let mut lease = self.lease();
         lease.add(super::ALL);
-        let info = self
-            .name_info(from)?
-            .ok_or_else(|| ImageError::NotFound { name: from.clone() })?;
+        let info = self.name_info(from)?.ok_or_else(|| ImageError::NotFound {
+            name: Box::new(from.clone()),
+        })?;
         if to.digest().is_some() {
             return Err(ImageError::BadDocument {
                 what: format!("the name `{to}`"),
@@ -81,7 +81,9 @@ impl Store {
         if self.drop_name(name)? {
             Ok(())
         } else {
-            Err(ImageError::NotFound { name: name.clone() })
+            Err(ImageError::NotFound {
+                name: Box::new(name.clone()),
+            })
         }
     }
 

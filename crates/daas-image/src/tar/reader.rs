@@ -241,32 +241,31 @@ impl<R: Read> Reader<R> {
             _ => {}
         }
         self.begin(stored)?;
-        if old_sparse {
-            let (pieces, real) = self.old_sparse(header)?;
+        if let Some((pieces, real)) = self.pieces(header, old_sparse, map, pax.sparse.size)? {
+            sparse::check(&pieces, real, self.remaining).map_err(|why| self.malformed(why))?;
             (entry.pieces, entry.size) = (Some(pieces), real);
-        } else {
-            match map {
-                Map::None => {}
-                Map::Header(pieces) => {
-                    entry.size = pax
-                        .sparse
-                        .size
-                        .ok_or_else(|| self.malformed("a sparse file without its size"))?;
-                    entry.pieces = Some(pieces);
-                }
-                Map::Data => {
-                    entry.size = pax
-                        .sparse
-                        .size
-                        .ok_or_else(|| self.malformed("a sparse file without its size"))?;
-                    entry.pieces = Some(self.data_map()?);
-                }
-            }
-        }
-        if let Some(pieces) = &entry.pieces {
-            sparse::check(pieces, entry.size, self.remaining).map_err(|why| self.malformed(why))?;
         }
         Ok(entry)
+    }
+
+    /// Returns the pieces of a sparse file and its real size, whichever way they are told; nothing for a plain file.
+    fn pieces(
+        &mut self,
+        header: &Header<'_>,
+        old_sparse: bool,
+        map: Map,
+        real: Option<u64>,
+    ) -> Result<Option<(Vec<Piece>, u64)>, LayerError> {
+        if old_sparse {
+            return self.old_sparse(header).map(Some);
+        }
+        let pieces = match map {
+            Map::None => return Ok(None),
+            Map::Header(pieces) => pieces,
+            Map::Data => self.data_map()?,
+        };
+        let real = real.ok_or_else(|| self.malformed("a sparse file without its size"))?;
+        Ok(Some((pieces, real)))
     }
 
     fn check_names(&self, path: &[u8], link: &[u8], kind: EntryKind) -> Result<(), LayerError> {

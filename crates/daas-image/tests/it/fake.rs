@@ -268,9 +268,9 @@ pub(crate) fn files_below(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     for entry in std::fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_dir() {
-            found.extend(files_below(&entry.path()))
+            found.extend(files_below(&entry.path()));
         } else {
-            found.push(entry.path())
+            found.push(entry.path());
         }
     }
     found.sort();
@@ -282,7 +282,7 @@ pub(crate) fn reopen(dir: &std::path::Path) -> daas_image::Store {
     loop {
         match daas_image::Store::open(dir) {
             Err(daas_image::ImageError::StoreInUse { .. }) => {
-                std::thread::sleep(std::time::Duration::from_millis(20))
+                std::thread::sleep(std::time::Duration::from_millis(20));
             }
             opened => return opened.unwrap(),
         }

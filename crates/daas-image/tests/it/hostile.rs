@@ -431,7 +431,7 @@ fn root_an_image_whose_dev_proc_or_sys_is_no_folder_is_refused() {
             file(name),
             entry(EntryKind::Fifo, name, 0),
         ] {
-            let error = load(&[archive_of(&[bad.clone()])], str::to_owned).unwrap_err();
+            let error = load(&[archive_of(std::slice::from_ref(&bad))], str::to_owned).unwrap_err();
             assert_eq!(error.code(), "image-root-unsafe", "{bad:?}");
         }
         // Over a good one, by a second layer.

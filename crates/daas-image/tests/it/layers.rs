@@ -88,7 +88,7 @@ fn zoo(root: &Path) {
     run("chmod", &["2710", at("dir/deep").to_str().unwrap()]);
     run("chmod", &["000", at("blocks").to_str().unwrap()]);
     let set = |name: &str, key: &str, value: &[u8]| {
-        rustix::fs::setxattr(at(name), key, value, rustix::fs::XattrFlags::empty()).unwrap()
+        rustix::fs::setxattr(at(name), key, value, rustix::fs::XattrFlags::empty()).unwrap();
     };
     set(
         "dir/file",
@@ -103,6 +103,13 @@ fn zoo(root: &Path) {
         "security.capability",
         &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     );
+    holes(root);
+    times(root);
+}
+
+/// Sparse files of several kinds.
+fn holes(root: &Path) {
+    let at = |name: &str| root.join(name);
     let sparse = fs::File::create(at("sparse")).unwrap();
     sparse.set_len(9 << 20).unwrap();
     sparse.write_all_at(b"begin", 0).unwrap();
@@ -119,6 +126,11 @@ fn zoo(root: &Path) {
         .unwrap()
         .set_len(1 << 20)
         .unwrap();
+}
+
+/// Times before 1970, far ahead, and of folders, which must outlive what is put into them.
+fn times(root: &Path) {
+    let at = |name: &str| root.join(name);
     run(
         "touch",
         &[

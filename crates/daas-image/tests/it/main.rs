@@ -1,5 +1,10 @@
 //! Images against real tools: GNU tar, skopeo, Debian's registry, mmdebstrap.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the whole crate is a test; clippy sees only its test functions as one"
+)]
+
 mod fake;
 mod hostile;
 mod layers;

@@ -132,7 +132,7 @@ async fn root_the_next_process_goes_on_where_the_last_one_was_killed() {
     let fake = Fake::start(move |asked: &Asked| {
         let mut reply = served.answer(asked);
         if asked.path.ends_with(&big)
-            && asked.headers.get("range").is_none()
+            && !asked.headers.contains_key("range")
             && held.take().is_some()
         {
             // Promises all of it, gives two thirds.
@@ -327,9 +327,8 @@ async fn root_what_is_not_what_was_promised_is_refused_and_leaves_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn root_secrets_go_to_their_own_host_and_nowhere_else() {
-    let made = image(&[archive(&[("a", b"a")])]);
+/// A registry with a token server and a store for its blobs, each a server of its own: (registry, tokens, blobs).
+fn house(made: &Made) -> (Fake, Fake, Fake) {
     let served = made.clone();
     // The store of the blobs is another server: it must see no proof.
     let blobs = Fake::start(move |asked| served.answer(asked));
@@ -367,6 +366,13 @@ async fn root_secrets_go_to_their_own_host_and_nowhere_else() {
         }
         served.answer(asked)
     });
+    (fake, tokens, blobs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn root_secrets_go_to_their_own_host_and_nowhere_else() {
+    let made = image(&[archive(&[("a", b"a")])]);
+    let (fake, _tokens, blobs) = house(&made);
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let denied = pull(&store, &fake).await.unwrap_err();
