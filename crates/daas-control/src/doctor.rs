@@ -27,7 +27,8 @@ pub(crate) fn disk(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Looks at everything.
-pub(crate) fn checks(state: &Path) -> Vec<Check> {
+#[must_use]
+pub fn checks(state: &Path) -> Vec<Check> {
     let mut checks = vec![kernel(), cgroup_check()];
     checks.extend(["overlay", "ext4"].map(file_system));
     checks.push(user_namespaces());

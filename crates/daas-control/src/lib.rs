@@ -23,5 +23,6 @@ mod status;
 mod system;
 mod views;
 
+pub use doctor::checks as doctor;
 pub use platform::{Control, ControlConfig};
 pub use record::{GrantRecord, Once, StandRecord};
