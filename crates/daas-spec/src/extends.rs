@@ -12,13 +12,16 @@ use std::rc::Rc;
 /// A service by the file that defines it and its name.
 type Id = (String, String);
 
+/// The services of one file as they stand there.
+type Services = BTreeMap<String, (At, Node)>;
+
 /// The services of the files that bases come from.
 pub(crate) struct Bases<'s> {
     /// Where relative paths in the first file begin.
     dir: String,
     scope: &'s Scope,
     /// Raw services by file; nothing for a file that could not be read.
-    files: HashMap<String, Option<Rc<BTreeMap<String, (At, Node)>>>>,
+    files: HashMap<String, Option<Rc<Services>>>,
     done: HashMap<Id, Option<Rc<Node>>>,
 }
 
@@ -243,7 +246,7 @@ impl<'s> Bases<'s> {
     }
 }
 
-fn raw_services(services: &Map) -> BTreeMap<String, (At, Node)> {
+fn raw_services(services: &Map) -> Services {
     services
         .entries
         .iter()

@@ -65,7 +65,7 @@ impl Walk<'_> {
                     Fate::Honoured => {}
                     Fate::Noted(why) => self.report.ignore(Severity::Note, entry.at, &shown, why),
                     Fate::Warned(why) => {
-                        self.report.ignore(Severity::Warning, entry.at, &shown, why)
+                        self.report.ignore(Severity::Warning, entry.at, &shown, why);
                     }
                 }
             }
@@ -83,7 +83,7 @@ impl Walk<'_> {
         };
         match (below, &node.value) {
             (Below::Keys(known), Value::Map(map)) => {
-                self.map(map, known, &format!("`{}`", self.path.join(".")))
+                self.map(map, known, &format!("`{}`", self.path.join(".")));
             }
             (Below::Named(known), Value::Map(map)) => {
                 for entry in &map.entries {

@@ -4,6 +4,7 @@ use crate::nearest::nearest;
 use crate::node::{At, Entry, FAULTY, Map, MergeTag, Node, Text, Value, Weight};
 use crate::report::Report;
 use crate::request::MAX_FILE;
+use crate::template::short;
 use daas_model::Diagnostic;
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 use std::collections::HashMap;
@@ -231,53 +232,9 @@ impl<'r> Builder<'r> {
             Event::Scalar(text, style, anchor, tag) => {
                 let (merge, forced) = self.tag(tag.as_deref(), span);
                 let plain = style == ScalarStyle::Plain && !forced;
-                self.spend(
-                    Weight {
-                        nodes: 1,
-                        bytes: text.len(),
-                    },
-                    at,
-                )?;
-                let value = if plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL") {
-                    Value::Null
-                } else {
-                    let lead = match style {
-                        ScalarStyle::Plain => Some(0),
-                        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Some(1),
-                        ScalarStyle::Literal | ScalarStyle::Folded => None,
-                    };
-                    let letters = span.len().checked_sub(2 * usize::from(lead.unwrap_or(0)));
-                    if text.contains('\0') {
-                        self.report.error(
-                            at,
-                            "text-control-character",
-                            "a text holds a NUL",
-                            "no value of a project may hold one",
-                        );
-                        return self.put(
-                            Node {
-                                at,
-                                tag: merge,
-                                value: Value::Text(Text {
-                                    text: FAULTY.to_owned(),
-                                    plain: false,
-                                    lead: None,
-                                }),
-                            },
-                            anchor,
-                            false,
-                        );
-                    }
-                    let lead = lead.filter(|_| {
-                        span.start.line() == span.end.line()
-                            && letters == Some(text.chars().count())
-                    });
-                    Value::Text(Text {
-                        text: text.into_owned(),
-                        plain,
-                        lead,
-                    })
-                };
+                let bytes = text.len();
+                self.spend(Weight { nodes: 1, bytes }, at)?;
+                let value = self.scalar(text.into_owned(), style, plain, span);
                 self.put(
                     Node {
                         at,
@@ -352,6 +309,37 @@ impl<'r> Builder<'r> {
             },
             _ => Ok(()),
         }
+    }
+
+    /// Makes the value of a scalar.
+    fn scalar(&mut self, text: String, style: ScalarStyle, plain: bool, span: &Span) -> Value {
+        if plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
+            return Value::Null;
+        }
+        if text.contains('\0') {
+            let at = self.at(&span.start);
+            self.report.error(
+                at,
+                "text-control-character",
+                "a text holds a NUL",
+                "no value of a project may hold one",
+            );
+            return Value::Text(Text {
+                text: FAULTY.to_owned(),
+                plain: false,
+                lead: None,
+            });
+        }
+        let quote = match style {
+            ScalarStyle::Plain => Some(0),
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Some(1),
+            ScalarStyle::Literal | ScalarStyle::Folded => None,
+        };
+        let lead = quote.filter(|quote| {
+            let letters = span.len().checked_sub(2 * usize::from(*quote));
+            span.start.line() == span.end.line() && letters == Some(text.chars().count())
+        });
+        Value::Text(Text { text, plain, lead })
     }
 
     fn deeper(&mut self, at: At) -> Result<(), Stop> {
@@ -447,92 +435,95 @@ impl<'r> Builder<'r> {
             );
         }
         match self.open.last_mut() {
-            None => {
-                if self.documents > 1 {
-                    if node.is_null() {
-                        return Ok(());
-                    }
-                    return Err(self.fail(
-                        node.at,
-                        Diagnostic::error("yaml-several-documents", "the file has a second document").hint("a project is one document: remove the `---`, or use a file for each and pass them with `-f`"),
-                    ));
-                }
-                self.root = Some(node);
-                Ok(())
-            }
+            None => self.put_root(node),
             Some(Open::List { items, .. }) => {
                 items.push(node);
                 Ok(())
             }
-            Some(Open::Map {
-                map,
-                seen,
-                key,
-                merges,
-                ..
-            }) => match key.take() {
-                None => {
-                    let text = match node.value {
-                        Value::Text(text) => text.text,
-                        Value::Null => "null".to_owned(),
-                        Value::List(_) | Value::Map(_) => {
-                            let kind = node.kind();
-                            return Err(self.fail(node.at, Diagnostic::error("yaml-key-kind", format!("a key is {kind}")).hint("a key is a word; `{{ ... }}` of a template must stand in quotes")));
-                        }
-                    };
-                    if text.len() > MAX_KEY {
-                        return Err(self.fail(
-                            node.at,
-                            Diagnostic::error(
-                                "yaml-key-too-long",
-                                format!("a key has {} bytes", text.len()),
-                            )
-                            .because(format!("{MAX_KEY} are allowed")),
-                        ));
-                    }
-                    // Only an unquoted `<<` merges.
-                    *key = Some((
-                        if text == MERGE_KEY && !plain {
-                            "\"<<\"".to_owned()
-                        } else {
-                            text
-                        },
-                        node.at,
-                    ));
-                    Ok(())
-                }
+            Some(Open::Map { key, .. }) => match key.take() {
+                None => self.put_key(node, plain),
                 Some((name, at)) => {
-                    if let Some(first) = seen.get(&name) {
-                        let first = *first;
-                        let place = self.report.place(first);
-                        self.report.say(
-                            at,
-                            Diagnostic::error(
-                                "key-twice",
-                                format!("key `{name}` stands twice in the same map"),
-                            )
-                            .because(format!("it is set first at {place}"))
-                            .hint(if name == MERGE_KEY {
-                                "merge several maps by a list: `<<: [*a, *b]`"
-                            } else {
-                                "keep one of the two"
-                            }),
-                        );
-                        return Ok(());
-                    }
-                    seen.insert(name.clone(), at);
-                    if name == MERGE_KEY {
-                        merges.push(node);
-                    } else {
-                        map.entries.push(Entry {
-                            key: name,
-                            at,
-                            value: node,
-                        });
-                    }
+                    self.put_entry(name, at, node);
                     Ok(())
                 }
             },
+        }
+    }
+
+    fn put_root(&mut self, node: Node) -> Result<(), Stop> {
+        if self.documents <= 1 {
+            self.root = Some(node);
+            return Ok(());
+        }
+        if node.is_null() {
+            return Ok(());
+        }
+        let hint = "a project is one document: remove the `---`, or use a file for each and pass them with `-f`";
+        let diagnostic =
+            Diagnostic::error("yaml-several-documents", "the file has a second document");
+        Err(self.fail(node.at, diagnostic.hint(hint)))
+    }
+
+    fn put_key(&mut self, node: Node, plain: bool) -> Result<(), Stop> {
+        let kind = node.kind();
+        let text = match node.value {
+            Value::Text(text) => text.text,
+            Value::Null => "null".to_owned(),
+            Value::List(_) | Value::Map(_) => {
+                let hint = "a key is a word; `{{ ... }}` of a template must stand in quotes";
+                let diagnostic = Diagnostic::error("yaml-key-kind", format!("a key is {kind}"));
+                return Err(self.fail(node.at, diagnostic.hint(hint)));
+            }
+        };
+        if text.len() > MAX_KEY {
+            let message = format!("a key has {} bytes", text.len());
+            let diagnostic = Diagnostic::error("yaml-key-too-long", message);
+            return Err(self.fail(
+                node.at,
+                diagnostic.because(format!("{MAX_KEY} are allowed")),
+            ));
+        }
+        // Only an unquoted `<<` merges.
+        let text = if text == MERGE_KEY && !plain {
+            "\"<<\"".to_owned()
+        } else {
+            text
+        };
+        if let Some(Open::Map { key, .. }) = self.open.last_mut() {
+            *key = Some((text, node.at));
+        }
+        Ok(())
+    }
+
+    fn put_entry(&mut self, name: String, at: At, node: Node) {
+        let Some(Open::Map {
+            map, seen, merges, ..
+        }) = self.open.last_mut()
+        else {
+            return;
+        };
+        if let Some(first) = seen.get(&name).copied() {
+            let place = self.report.place(first);
+            let hint = if name == MERGE_KEY {
+                "merge several maps by a list: `<<: [*a, *b]`"
+            } else {
+                "keep one of the two"
+            };
+            let message = format!("key `{}` stands twice in the same map", short(&name));
+            let diagnostic = Diagnostic::error("key-twice", message);
+            let cause = format!("it is set first at {place}");
+            self.report.say(at, diagnostic.because(cause).hint(hint));
+            return;
+        }
+        seen.insert(name.clone(), at);
+        if name == MERGE_KEY {
+            merges.push(node);
+        } else {
+            map.entries.push(Entry {
+                key: name,
+                at,
+                value: node,
+            });
         }
     }
 

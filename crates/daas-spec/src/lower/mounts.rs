@@ -159,16 +159,11 @@ fn short_form(desk: &mut Desk<'_, '_>, who: Who<'_>, item: &Node, what: &str) ->
         None => MountSource::Anonymous,
         Some(source) if is_path(source) => bind(desk, who, source, item.at, true)?,
         Some(source) => {
-            return volume(
-                desk,
-                who,
-                source,
-                item.at,
-                target,
+            let place = Target {
+                path: target,
                 read_only,
-                None,
-                options.nocopy,
-            );
+            };
+            return volume(desk, who, source, item.at, place, None, options.nocopy);
         }
     };
     Some(Mount {
@@ -178,6 +173,16 @@ fn short_form(desk: &mut Desk<'_, '_>, who: Who<'_>, item: &Node, what: &str) ->
     })
 }
 
+/// An entry in the long form, with what all types have.
+struct Long<'m> {
+    map: &'m Map,
+    at: At,
+    what: &'m str,
+    target: String,
+    read_only: bool,
+    source: Option<(String, At)>,
+}
+
 fn long_form(
     desk: &mut Desk<'_, '_>,
     who: Who<'_>,
@@ -185,7 +190,6 @@ fn long_form(
     map: &Map,
     what: &str,
 ) -> Option<Mount> {
-    let entry = format!("an entry of {what}");
     let text = |desk: &mut Desk<'_, '_>, key: &str| {
         let node = map.get(key).filter(|n| !n.is_null())?;
         value::text(desk.report(), node, &format!("`{key}` in {what}"))
@@ -193,10 +197,11 @@ fn long_form(
             .map(|t| (t.to_owned(), node.at))
     };
     let Some((target, target_at)) = text(desk, "target") else {
+        let message = format!("an entry of {what} has no `target`");
         desk.report().error(
             at,
             "volume-target-missing",
-            format!("{entry} has no `target`"),
+            message,
             "`target` is the path inside the node",
         );
         return None;
@@ -219,115 +224,136 @@ fn long_form(
             && let Some(foreign) = map.entry(other).filter(|e| !e.value.is_null())
         {
             let key = format!("services.{}.volumes.{other}", who.name);
-            desk.report().ignore(
-                Severity::Note,
-                foreign.at,
-                &key,
-                &format!("the entry is of type `{kind_text}`"),
-            );
+            let why = format!("the entry is of type `{kind_text}`");
+            desk.report().ignore(Severity::Note, foreign.at, &key, &why);
         }
     }
-    let of = |key: &str| map.get(key).and_then(Node::as_map);
+    let long = Long {
+        map,
+        at,
+        what,
+        target,
+        read_only,
+        source,
+    };
     match kind_text {
-        "bind" => {
-            let Some((source, source_at)) = source else {
-                desk.report().error(
-                    at,
-                    "source-missing",
-                    format!("{entry} has no `source`"),
-                    "`source` is the folder or file to bind, for example `./conf`",
-                );
-                return None;
-            };
-            if is_windows(&source) {
-                desk.report().error(
-                    source_at,
-                    "path-windows",
-                    format!("`{}` in {what} is a path of Windows", short(&source)),
-                    "write a relative path, `./folder`",
-                );
-                return None;
-            }
-            let create = of("bind")
-                .and_then(|b| b.get("create_host_path"))
-                .and_then(|n| {
-                    value::boolean(desk.report(), n, &format!("`create_host_path` in {what}"))
-                })
-                .unwrap_or(true);
-            let source = bind(desk, who, &source, source_at, create)?;
-            Some(Mount {
-                source,
-                target,
-                read_only,
-            })
-        }
-        "volume" => {
-            let options = of("volume");
-            let nocopy = options
-                .and_then(|v| v.get("nocopy"))
-                .and_then(|n| value::boolean(desk.report(), n, &format!("`nocopy` in {what}")))
-                .unwrap_or(false);
-            let subpath = match options
-                .and_then(|v| v.get("subpath"))
-                .filter(|n| !n.is_null())
-            {
-                Some(node) => Some(subpath(desk, node, what)?),
-                None => None,
-            };
-            match source {
-                Some((source, source_at)) if is_path(&source) => {
-                    desk.report().error(
-                        source_at,
-                        "volume-name",
-                        format!(
-                            "`{}` in {what} is a path, and the type is `volume`",
-                            short(&source)
-                        ),
-                        "write `type: bind`, or the name of a volume",
-                    );
-                    None
-                }
-                Some((source, source_at)) => volume(
-                    desk, who, &source, source_at, target, read_only, subpath, nocopy,
-                ),
-                None => Some(Mount {
-                    source: MountSource::Anonymous,
-                    target,
-                    read_only,
-                }),
-            }
-        }
-        "tmpfs" => {
-            let options = of("tmpfs");
-            let size = options
-                .and_then(|t| t.get("size"))
-                .and_then(|n| value::size(desk.report(), n, &format!("`size` in {what}")))
-                .filter(|s| s.0 > 0);
-            let mode = options
-                .and_then(|t| t.get("mode"))
-                .and_then(|n| value::mode(desk.report(), n, &format!("`mode` in {what}")));
-            Some(Mount {
-                source: MountSource::Tmpfs { size, mode },
-                target,
-                read_only,
-            })
-        }
+        "bind" => long_bind(desk, who, long),
+        "volume" => long_volume(desk, who, long),
+        "tmpfs" => Some(long_tmpfs(desk, long)),
         other => {
             let kind_at = kind.as_ref().map_or(at, |(_, at)| *at);
-            let hint = match other {
-                "image" => "files of another image come in a later version; copy them by a one-shot service with a shared volume".to_owned(),
-                "cluster" | "npipe" => "it is for clusters or Windows; use `volume`, `bind` or `tmpfs`".to_owned(),
-                _ => crate::nearest::nearest(other, ["volume", "bind", "tmpfs"]).map_or_else(|| "write `volume`, `bind` or `tmpfs`".to_owned(), |n| format!("did you mean `{n}`?")),
-            };
-            desk.report().error(
-                kind_at,
-                "volume-type",
-                format!("the type `{}` in {what} is not there", short(other)),
-                hint,
-            );
+            unknown_type(desk, other, kind_at, what);
             None
         }
     }
+}
+
+impl Long<'_> {
+    /// Returns an option of the entry's own type.
+    fn option(&self, kind: &str, key: &str) -> Option<&Node> {
+        self.map
+            .get(kind)?
+            .as_map()?
+            .get(key)
+            .filter(|n| !n.is_null())
+    }
+}
+
+fn long_bind(desk: &mut Desk<'_, '_>, who: Who<'_>, long: Long<'_>) -> Option<Mount> {
+    let what = long.what;
+    let Some((source, source_at)) = &long.source else {
+        let message = format!("an entry of {what} has no `source`");
+        let hint = "`source` is the folder or file to bind, for example `./conf`";
+        desk.report()
+            .error(long.at, "source-missing", message, hint);
+        return None;
+    };
+    if is_windows(source) {
+        let message = format!("`{}` in {what} is a path of Windows", short(source));
+        desk.report().error(
+            *source_at,
+            "path-windows",
+            message,
+            "write a relative path, `./folder`",
+        );
+        return None;
+    }
+    let create = long
+        .option("bind", "create_host_path")
+        .and_then(|n| value::boolean(desk.report(), n, &format!("`create_host_path` in {what}")))
+        .unwrap_or(true);
+    let source = bind(desk, who, source, *source_at, create)?;
+    Some(Mount {
+        source,
+        target: long.target,
+        read_only: long.read_only,
+    })
+}
+
+fn long_volume(desk: &mut Desk<'_, '_>, who: Who<'_>, long: Long<'_>) -> Option<Mount> {
+    let what = long.what;
+    let nocopy = long
+        .option("volume", "nocopy")
+        .and_then(|n| value::boolean(desk.report(), n, &format!("`nocopy` in {what}")))
+        .unwrap_or(false);
+    let subpath = match long.option("volume", "subpath") {
+        Some(node) => Some(subpath(desk, node, what)?),
+        None => None,
+    };
+    match &long.source {
+        Some((source, source_at)) if is_path(source) => {
+            let message = format!(
+                "`{}` in {what} is a path, and the type is `volume`",
+                short(source)
+            );
+            desk.report().error(
+                *source_at,
+                "volume-name",
+                message,
+                "write `type: bind`, or the name of a volume",
+            );
+            None
+        }
+        Some((source, source_at)) => {
+            let place = Target {
+                path: long.target,
+                read_only: long.read_only,
+            };
+            volume(desk, who, source, *source_at, place, subpath, nocopy)
+        }
+        None => Some(Mount {
+            source: MountSource::Anonymous,
+            target: long.target,
+            read_only: long.read_only,
+        }),
+    }
+}
+
+fn long_tmpfs(desk: &mut Desk<'_, '_>, long: Long<'_>) -> Mount {
+    let what = long.what;
+    let size = long
+        .option("tmpfs", "size")
+        .and_then(|n| value::size(desk.report(), n, &format!("`size` in {what}")))
+        .filter(|s| s.0 > 0);
+    let mode = long
+        .option("tmpfs", "mode")
+        .and_then(|n| value::mode(desk.report(), n, &format!("`mode` in {what}")));
+    Mount {
+        source: MountSource::Tmpfs { size, mode },
+        target: long.target,
+        read_only: long.read_only,
+    }
+}
+
+fn unknown_type(desk: &mut Desk<'_, '_>, kind: &str, at: At, what: &str) {
+    let hint = match kind {
+        "image" => "files of another image come in a later version; copy them by a one-shot service with a shared volume".to_owned(),
+        "cluster" | "npipe" => "it is for clusters or Windows; use `volume`, `bind` or `tmpfs`".to_owned(),
+        _ => crate::nearest::nearest(kind, ["volume", "bind", "tmpfs"])
+            .map_or_else(|| "write `volume`, `bind` or `tmpfs`".to_owned(), |n| format!("did you mean `{n}`?")),
+    };
+    let message = format!("the type `{}` in {what} is not there", short(kind));
+    desk.report().error(at, "volume-type", message, hint);
 }
 
 fn subpath(desk: &mut Desk<'_, '_>, node: &Node, what: &str) -> Option<String> {
@@ -374,20 +400,25 @@ fn target_path(desk: &mut Desk<'_, '_>, text: &str, at: At, what: &str) -> Optio
     Some(target)
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a mount has this many parts, and the two callers have them apart"
-)]
+/// Where a mount goes, and whether the node may write there.
+struct Target {
+    path: String,
+    read_only: bool,
+}
+
 fn volume(
     desk: &mut Desk<'_, '_>,
     who: Who<'_>,
     name: &str,
     at: At,
-    target: String,
-    read_only: bool,
+    place: Target,
     subpath: Option<String>,
     nocopy: bool,
 ) -> Option<Mount> {
+    let Target {
+        path: target,
+        read_only,
+    } = place;
     let Some(declared) = desk.declared("volumes", name) else {
         desk.undeclared("volumes", name, at, &who);
         return None;
@@ -526,7 +557,7 @@ fn tmpfs(desk: &mut Desk<'_, '_>, who: Who<'_>, text: &str, at: At, what: &str) 
                 "tmpfs-option",
                 format!("`{}` in {what} is no option of tmpfs", short(option)),
                 "write for example `/run:size=64m,mode=1777`",
-            )
+            );
         };
         match (key, value) {
             ("size", Some(value)) => match ByteSize::parse(value) {

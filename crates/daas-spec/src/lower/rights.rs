@@ -181,10 +181,10 @@ fn security_option(
     match (key, value) {
         ("no-new-privileges", "" | "true") => {}
         ("no-new-privileges", "false") => {
-            spec.new_privileges = unconfined(desk, "programs that gain rights by setuid")
+            spec.new_privileges = unconfined(desk, "programs that gain rights by setuid");
         }
         ("seccomp", "unconfined") => {
-            spec.seccomp_unconfined = unconfined(desk, "no filter of system calls")
+            spec.seccomp_unconfined = unconfined(desk, "no filter of system calls");
         }
         ("seccomp", "" | "default" | "builtin") => {}
         ("seccomp", _) => desk.report().ignore(

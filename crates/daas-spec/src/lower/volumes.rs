@@ -129,7 +129,7 @@ fn local_options(
                 match flag.split_once('=') {
                     Some(("size", value)) => size = ByteSize::parse(value).ok().filter(|s| s.0 > 0),
                     Some(("mode", value)) => {
-                        mode = u32::from_str_radix(value, 8).ok().filter(|m| *m <= 0o7777)
+                        mode = u32::from_str_radix(value, 8).ok().filter(|m| *m <= 0o7777);
                     }
                     Some(_) | None => {}
                 }

@@ -407,7 +407,7 @@ fn extra_hosts(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut Node
                 };
                 match text.split_once('=').or_else(|| text.split_once(':')) {
                     Some((host, address)) => {
-                        lines.push((host.to_owned(), address.to_owned(), item.at))
+                        lines.push((host.to_owned(), address.to_owned(), item.at));
                     }
                     None => desk.report().error(
                         item.at,

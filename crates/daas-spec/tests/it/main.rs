@@ -1,5 +1,11 @@
 //! What a compose file becomes, and what is said about one that is wrong.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "helpers of tests may fail loudly, and a table is as long as it is"
+)]
+
 mod budgets;
 mod every_key;
 mod faults;
