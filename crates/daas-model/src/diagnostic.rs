@@ -124,7 +124,8 @@ impl fmt::Display for Diagnostic {
 }
 
 /// Returns `text` with control characters and bidirectional overrides escaped, line feeds included.
-pub(crate) fn visible(text: &str) -> String {
+#[must_use]
+pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let bidi = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}');

@@ -21,7 +21,7 @@ mod restart;
 mod stand;
 mod unit;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, visible};
 pub use explain::{Explain, Kind, render_chain};
 pub use health::{HealthCheck, HealthTest};
 pub use image_name::{ImageName, ImageNameError};

@@ -1,0 +1,183 @@
+//! Files of this machine to a tar archive, piece by piece.
+
+use bytes::Bytes;
+use daas_api::Failure;
+use daas_api::platform::ByteFlow;
+use daas_model::Kind;
+use daas_tasks::Supervisor;
+use futures_util::{StreamExt, stream};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use tar::{Builder, EntryType, Header};
+use tokio::sync::mpsc;
+
+/// The pieces in which the archive travels.
+const PIECE: usize = 64 * 1024;
+type Pieces = mpsc::Sender<Result<Bytes, Failure>>;
+
+/// Reads `path` and all below it as an archive whose entries begin with `name`; `skipped` is told of what no archive holds.
+pub(crate) fn pack(
+    tasks: &Supervisor,
+    path: PathBuf,
+    name: String,
+    skipped: impl Fn(&Path) + Send + 'static,
+) -> ByteFlow {
+    let (pieces, receiver) = mpsc::channel(4);
+    drop(tasks.run_blocking("packing", move || {
+        let mut builder = Builder::new(Sender {
+            pieces: pieces.clone(),
+            piece: Vec::with_capacity(PIECE),
+        });
+        let packed = append(&mut builder, &path, Path::new(&name), &skipped)
+            .and_then(|()| builder.into_inner()?.flush());
+        if let Err(error) = packed {
+            let failure = Failure::new(
+                "copy-failed",
+                Kind::Outside,
+                format!("cannot read `{}`", path.display()),
+            )
+            .because(error.to_string());
+            // Nobody listens any more: the daemon has refused.
+            let _ = pieces.blocking_send(Err(failure));
+        }
+    }));
+    stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    })
+    .boxed()
+}
+
+/// Gives what is written to whoever receives the pieces.
+struct Sender {
+    pieces: Pieces,
+    piece: Vec<u8>,
+}
+
+impl Write for Sender {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = Bytes::from(std::mem::replace(
+            &mut self.piece,
+            Vec::with_capacity(PIECE),
+        ));
+        self.pieces
+            .blocking_send(Ok(piece))
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+}
+
+fn append<W: Write>(
+    builder: &mut Builder<W>,
+    path: &Path,
+    name: &Path,
+    skipped: &impl Fn(&Path),
+) -> io::Result<()> {
+    let meta = path.symlink_metadata()?;
+    let mut header = Header::new_gnu();
+    header.set_mode(meta.mode() & 0o7777);
+    header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0));
+    // The owner inside of the node is its root: ids of this machine mean nothing there.
+    header.set_uid(0);
+    header.set_gid(0);
+    let kind = meta.file_type();
+    if kind.is_dir() {
+        header.set_entry_type(EntryType::Directory);
+        header.set_size(0);
+        builder.append_data(&mut header, name.join(""), io::empty())?;
+        let mut entries: Vec<_> = std::fs::read_dir(path)?.collect::<Result<_, _>>()?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            append(
+                builder,
+                &entry.path(),
+                &name.join(entry.file_name()),
+                skipped,
+            )?;
+        }
+        Ok(())
+    } else if kind.is_symlink() {
+        header.set_entry_type(EntryType::Symlink);
+        header.set_size(0);
+        builder.append_link(&mut header, name, std::fs::read_link(path)?)
+    } else if kind.is_file() {
+        header.set_entry_type(EntryType::Regular);
+        header.set_size(meta.len());
+        // A file that grows meanwhile is taken as long as it was; one that shrinks is a failure.
+        let file = io::Read::take(File::open(path)?, meta.len());
+        builder.append_data(&mut header, name, file)
+    } else {
+        skipped(path);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::TryStreamExt;
+    use std::os::unix::fs::symlink;
+
+    #[tokio::test]
+    async fn a_folder_becomes_an_archive_under_its_new_name() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("d")).unwrap();
+        std::fs::write(folder.path().join("d/a"), vec![7; 200_000]).unwrap();
+        symlink("/etc/passwd", folder.path().join("d/l")).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(folder.path().join("d/s")).unwrap());
+        let (said, heard) = std::sync::mpsc::channel();
+        let tasks = Supervisor::new();
+        let flow = pack(&tasks, folder.path().join("d"), "x".into(), move |path| {
+            said.send(path.to_owned()).unwrap()
+        });
+        let bytes: Vec<u8> = flow.try_collect::<Vec<_>>().await.unwrap().concat();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let entries: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|e| {
+                let e = e.unwrap();
+                (
+                    e.path().unwrap().display().to_string(),
+                    e.header().entry_type(),
+                    e.size(),
+                    e.header().uid().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            entries,
+            [
+                ("x/".to_owned(), EntryType::Directory, 0, 0),
+                ("x/a".to_owned(), EntryType::Regular, 200_000, 0),
+                ("x/l".to_owned(), EntryType::Symlink, 0, 0)
+            ]
+        );
+        assert_eq!(heard.recv().unwrap(), folder.path().join("d/s"));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_a_failure_of_the_flow() {
+        let flow = pack(
+            &Supervisor::new(),
+            "/nowhere/at/all".into(),
+            "x".into(),
+            |_| {},
+        );
+        assert_eq!(
+            flow.try_collect::<Vec<_>>().await.unwrap_err().code(),
+            "copy-failed"
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! `daas project <verb>`.
+
+use crate::complain;
+use crate::exit;
+use crate::project_args::{ProjectArgs, ReadProject};
+use crate::stop::Stop;
+use crate::table::Table;
+use crate::talk::Talk;
+use clap::{Args, Subcommand};
+use daas_api::{Checked, GrantList, IgnoredView, PlaceView};
+use daas_model::{Grant, ProjectName};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProjectVerb {
+    /// Tells all faults of the project here.
+    Check(ProjectArgs),
+    /// Shows what an administrator granted to a project.
+    Grants {
+        /// The project.
+        #[arg(value_name = "PROJECT")]
+        project: ProjectName,
+    },
+    /// Grants something of the host to a project.
+    Grant(Grants),
+    /// Takes grants away from a project.
+    Revoke(Revoke),
+}
+
+/// Which project, which grants.
+#[derive(Debug, Args)]
+pub(crate) struct Grants {
+    /// The project.
+    #[arg(value_name = "PROJECT")]
+    project: ProjectName,
+    /// `privileged`, `unconfined`, `capability:NET_ADMIN`, `host-path:/srv/data`, `device:/dev/ttyUSB0`, `sysctl:NAME`, `host-namespace:network`.
+    #[arg(value_name = "GRANT", required = true, value_parser = |text: &str| Grant::parse(text))]
+    grants: Vec<Grant>,
+}
+
+/// Which project, which grants or all.
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false)]
+pub(crate) struct Revoke {
+    /// The project.
+    #[arg(value_name = "PROJECT")]
+    project: ProjectName,
+    /// The grants.
+    #[arg(value_name = "GRANT", group = "what", value_parser = |text: &str| Grant::parse(text))]
+    grants: Vec<Grant>,
+    /// All of them.
+    #[arg(long, group = "what")]
+    all: bool,
+}
+
+pub(crate) async fn run(verb: ProjectVerb, talk: &Talk) -> Result<(), Stop> {
+    match verb {
+        ProjectVerb::Check(args) => check(&args, talk).await,
+        ProjectVerb::Grants { project } => {
+            let grants = talk.client.grants(&project).await?;
+            show(&grants, talk)
+        }
+        ProjectVerb::Grant(wanted) => {
+            let mut grants = talk.client.grants(&wanted.project).await?;
+            grants.grants.extend(wanted.grants);
+            show(&talk.client.set_grants(&grants).await?, talk)
+        }
+        ProjectVerb::Revoke(wanted) if wanted.all => {
+            show(&talk.client.clear_grants(&wanted.project).await?, talk)
+        }
+        ProjectVerb::Revoke(wanted) => {
+            let mut grants = talk.client.grants(&wanted.project).await?;
+            grants.grants.retain(|grant| !wanted.grants.contains(grant));
+            show(&talk.client.set_grants(&grants).await?, talk)
+        }
+    }
+}
+
+fn show(grants: &GrantList, talk: &Talk) -> Result<(), Stop> {
+    talk.show(grants, || {
+        let mut table = Table::new(&["PROJECT", "GRANT"]);
+        for grant in &grants.grants {
+            table.row([grants.project.to_string(), grant.to_string()]);
+        }
+        table
+    })?;
+    if grants.grants.is_empty() && !talk.json {
+        talk.say(format!(
+            "nothing is granted to project `{}`",
+            grants.project
+        ));
+    }
+    Ok(())
+}
+
+/// Checks here, and by the daemon if it answers: it knows what was granted.
+async fn check(args: &ProjectArgs, talk: &Talk) -> Result<(), Stop> {
+    let read = args.read()?;
+    let checked = match talk.client.check(&read.source).await {
+        Ok(checked) => checked,
+        Err(failure) if ["daemon-unreachable", "daemon-lost"].contains(&failure.code()) => {
+            here(&read)
+        }
+        Err(failure) => return Err(failure.into()),
+    };
+    if talk.json {
+        talk.json(&checked)?;
+    } else {
+        talk.data(complain::diagnostics(&checked.diagnostics, talk.paint))?;
+        let project = checked.project.as_ref().map_or_else(
+            || "the project".to_owned(),
+            |name| format!("project `{name}`"),
+        );
+        talk.say(format!(
+            "{project}: {}",
+            complain::count(&checked.diagnostics)
+        ));
+    }
+    if checked.valid {
+        Ok(())
+    } else {
+        Err(Stop::Said(exit::INPUT))
+    }
+}
+
+fn here(read: &ReadProject) -> Checked {
+    let outcome = &read.outcome;
+    let ignored = outcome.ignored.iter().map(|i| IgnoredView {
+        severity: i.severity,
+        key: i.key.clone(),
+        why: i.why.clone(),
+        place: PlaceView::from(&i.place),
+    });
+    Checked {
+        project: outcome.project.clone(),
+        valid: !outcome.has_errors(),
+        diagnostics: outcome.diagnostics.iter().map(Into::into).collect(),
+        ignored: ignored.collect(),
+    }
+}
