@@ -6,6 +6,7 @@
 )]
 
 mod fake;
+mod gc;
 mod hostile;
 mod layers;
 mod load;
