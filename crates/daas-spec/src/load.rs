@@ -4,7 +4,7 @@ use crate::dotenv::{self, Format};
 use crate::extends::Bases;
 use crate::include::include_all;
 use crate::merge::merge_files;
-use crate::node::{At, Node};
+use crate::node::{At, Node, Weight};
 use crate::path;
 use crate::reading::{Reading, Scope};
 use crate::yaml;
@@ -66,6 +66,14 @@ pub(crate) fn load_env(reading: &mut Reading<'_>, files: &[(String, At)], outer:
         else {
             continue;
         };
+        let lines = bytes.iter().filter(|b| **b == b'\n').count() + 1;
+        let weight = Weight {
+            nodes: lines,
+            bytes: bytes.len(),
+        };
+        if !reading.may_grow(weight, *named_at) {
+            continue;
+        }
         let shown = path::shown(file, &reading.dir);
         let source = reading
             .report

@@ -49,6 +49,10 @@ pub(super) fn command(desk: &mut Desk<'_, '_>, node: &Node, what: &str) -> Optio
         }
         Value::Text(_) => {
             let text = value::text(desk.report(), node, what)?;
+            if text.len() > MAX_ARGUMENT {
+                too_long(desk, node, what);
+                return None;
+            }
             match words::split(text) {
                 Ok(words) => words,
                 Err(fault) => {
@@ -71,15 +75,17 @@ pub(super) fn command(desk: &mut Desk<'_, '_>, node: &Node, what: &str) -> Optio
             .collect(),
     };
     if words.iter().any(|w| w.len() > MAX_ARGUMENT) {
-        desk.report().error(
-            node.at,
-            "command-too-long",
-            format!("{what} has a word of more than {MAX_ARGUMENT} bytes"),
-            "the kernel takes no longer one; put it into a file with `configs`",
-        );
+        too_long(desk, node, what);
         return None;
     }
     Some(words)
+}
+
+fn too_long(desk: &mut Desk<'_, '_>, node: &Node, what: &str) {
+    let message = format!("{what} has more than {MAX_ARGUMENT} bytes");
+    let hint = "the kernel takes no longer word; put it into a file with `configs`";
+    desk.report()
+        .error(node.at, "command-too-long", message, hint);
 }
 
 /// Returns an absolute folder inside a node.

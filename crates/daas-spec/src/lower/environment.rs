@@ -174,8 +174,9 @@ fn read_file(
         path::shown(&path, &desk.reading.dir),
         path::parent(&path).to_owned(),
     );
+    // It is read as often as it is named.
     let weight = Weight {
-        nodes: bytes.len() / 64 + 1,
+        nodes: bytes.iter().filter(|b| **b == b'\n').count() + 1,
         bytes: bytes.len(),
     };
     if !desk.reading.may_grow(weight, file.at) {
