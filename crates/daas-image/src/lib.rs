@@ -37,3 +37,24 @@ pub use progress::{Event, Phase, Progress, Silent};
 pub use registry::{Credential, Credentials, PullOptions, Registries, RegistrySettings};
 pub use store::{GcPlan, InUse, Listed, NameInfo, Store};
 pub use users::UserIds;
+
+/// Doors for the fuzz targets; no part of the interface.
+#[doc(hidden)]
+pub mod fuzzing {
+    use crate::config::ConfigFile;
+    use crate::manifest::Document;
+
+    /// Reads `bytes` as every kind of document that comes from outside.
+    pub fn documents(bytes: &[u8]) {
+        let _ = Document::parse(bytes, None);
+        if let Ok(config) = ConfigFile::parse(bytes) {
+            // What was read can be written and read again.
+            let text = serde_json::to_vec(&config).unwrap_or_default();
+            assert_eq!(ConfigFile::parse(&text), Ok(config));
+        }
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            let _ = crate::Credentials::from_docker_config(text);
+            let _ = crate::Digest::parse(text);
+        }
+    }
+}

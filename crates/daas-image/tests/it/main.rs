@@ -5,6 +5,7 @@
     reason = "the whole crate is a test; clippy sees only its test functions as one"
 )]
 
+mod docker;
 mod fake;
 mod gc;
 mod hostile;

@@ -104,3 +104,84 @@ async fn root_the_same_packages_make_the_same_layer_and_a_usable_image() {
     assert_eq!(digests[0].1, digests[1].1);
     assert!(std::fs::read_dir(dir.path().join("cache")).unwrap().count() > 50);
 }
+
+/// The processes that have `word` among their arguments.
+fn processes_with(word: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        // A process that ends meanwhile is none.
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else {
+            continue;
+        };
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(word) {
+            found.push(line);
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn root_a_make_that_fails_or_is_dropped_leaves_nothing() {
+    use daas_model::Explain;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let base = || MakeRequest {
+        base: "debian:bookworm".into(),
+        ..MakeRequest::default()
+    };
+    let absent = MakeRequest {
+        packages: vec!["no-such-package-anywhere".into()],
+        ..base()
+    };
+    let error = store
+        .make(absent, Arc::new(daas_image::Silent))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "image-make-failed");
+    assert!(
+        error.hint().unwrap().contains("no-such-package-anywhere"),
+        "{error:?}"
+    );
+    let escaping = MakeRequest {
+        copies: vec![(dir.path().join("store"), "/../x".into())],
+        base: "debian:../x".into(),
+        ..MakeRequest::default()
+    };
+    assert_eq!(
+        store
+            .make(escaping, Arc::new(daas_image::Silent))
+            .await
+            .unwrap_err()
+            .code(),
+        "image-make-request"
+    );
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let progress = move |event: Event| {
+        let _ = sender.send(event.piece);
+    };
+    {
+        let mut making = Box::pin(store.make(base(), Arc::new(progress)));
+        loop {
+            tokio::select! {
+                made = &mut making => panic!("it was not dropped in time: {made:?}"),
+                piece = receiver.recv() => if piece.as_deref() == Some("extracting the base") { break },
+            }
+        }
+        let path = store.dir().join("tmp");
+        assert!(!processes_with(path.to_str().unwrap()).is_empty());
+    }
+    let tmp = store.dir().join("tmp");
+    while std::fs::read_dir(&tmp).unwrap().count() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(processes_with(tmp.to_str().unwrap()), Vec::<String>::new());
+    assert!(
+        !std::fs::read_to_string("/proc/self/mountinfo")
+            .unwrap()
+            .contains(tmp.to_str().unwrap())
+    );
+    assert!(store.names().unwrap().is_empty());
+    store.gc(&daas_image::InUse::default()).unwrap();
+    assert!(crate::fake::files_below(&store.dir().join("blobs")).is_empty());
+}
