@@ -9,10 +9,10 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than any single answer may take; a daemon that hangs becomes a failure and not a wait.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The API of one daemon.
 #[derive(Debug, Clone)]
@@ -192,6 +192,7 @@ impl Api {
         if answer.status != 200 {
             bail!("cannot follow operation {operation}: {}", answer.status);
         }
+        let until = Instant::now() + PATIENCE;
         let mut last = Value::Null;
         for line in BufReader::new(answer).lines() {
             let line = line.with_context(|| format!("operation {operation} hangs at {last}"))?;
@@ -202,6 +203,8 @@ impl Api {
             match last["state"].as_str() {
                 Some("done" | "replaced") => return Ok(last),
                 Some("failed") => bail!("operation {operation} failed: {last}"),
+                // A daemon that tries again and again tells so all the time.
+                _ if Instant::now() > until => bail!("operation {operation} does not end: {last}"),
                 _ => {}
             }
         }
