@@ -72,6 +72,9 @@ impl LimitsOver {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProjectRequest {
     /// The project's folder on the host, absolute: relative paths of the file begin here.
+    ///
+    /// As Compose has it, the folder of the first file of `-f` where no folder is given. Whoever reads for someone
+    /// else must check that the asker may read this folder: binds below it need no grant.
     pub dir: String,
     /// The files given by `-f`, the later over the earlier; without any, the usual names are looked for in `dir`.
     #[serde(default)]

@@ -10,7 +10,7 @@ use daas_model::{
     Attachment, Condition, Diagnostic, HealthTest, Limits, NetworkMode, NetworkName, NetworkSpec,
     NodeName, NodeSpec, PortSpec, Protocol, RestartPolicy, Severity,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 /// Checks services against each other, against the networks and against the ceiling.
@@ -25,6 +25,7 @@ pub(super) fn check(
     subnets(desk, networks);
     addresses(desk, services, networks);
     container_names(desk, services);
+    shared_networks(desk, services);
     for service in services {
         if let Some(memory) = service.spec.memory.filter(|m| *m > limits.memory) {
             let message = format!(
@@ -354,6 +355,37 @@ fn address_fits(
 fn is_last(subnet: &daas_model::Subnet, address: IpAddr) -> bool {
     let size = 1u128 << (32 - u32::from(subnet.prefix.min(32)));
     subnet.nth(size - 1) == Some(address)
+}
+
+/// Checks that the node whose network is shared exists.
+fn shared_networks(desk: &mut Desk<'_, '_>, services: &[Lowered]) {
+    let empty: HashSet<&str> = services
+        .iter()
+        .filter(|s| s.replicas == 0)
+        .map(|s| s.service.as_str())
+        .collect();
+    for service in services {
+        if let NetworkMode::Node(other) = &service.spec.network
+            && service.replicas > 0
+            && empty.contains(other.as_str())
+        {
+            let at = service
+                .depends_at
+                .get(other.as_str())
+                .copied()
+                .unwrap_or(service.at);
+            let message = format!(
+                "service `{}` shares the network of `{other}`, which has no node",
+                service.service
+            );
+            desk.report().error(
+                at,
+                "network-absent",
+                message,
+                "scale the other service to 1",
+            );
+        }
+    }
 }
 
 /// Checks that no two services answer to one name.

@@ -481,7 +481,7 @@ fn namespace_of(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, key: &str, nam
             if let Some(service) = text.strip_prefix("service:") {
                 desk.is_service(service, node.at, &what);
             }
-            desk.report().ignore(Severity::Warning, node.at, &shown, &format!("every node has a {namespace} namespace of its own; sharing comes in a later version"));
+            desk.report().ignore(Severity::Warning, node.at, &shown, &format!("the {namespace} namespace of a node is its own; sharing it comes in a later version"));
         }
         other => desk.report().error(
             node.at,

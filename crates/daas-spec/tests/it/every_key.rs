@@ -798,3 +798,44 @@ fn what_hosting_tools_add_is_known() {
     assert!(outcome.spec.is_some(), "{}", told(&outcome));
     assert_eq!(outcome.ignored.len(), 3);
 }
+
+/// The page that people read.
+const PAGE: &str = include_str!("../../../../docs/reference/project-file.md");
+
+#[test]
+fn the_page_names_every_key_of_the_schema() {
+    // Keys of these are said to be known as a whole.
+    let whole = [
+        "services.*.build.",
+        "services.*.develop.",
+        "services.*.blkio_config.",
+        "models.",
+        "services.*.models.",
+        "services.*.provider.",
+        "services.*.gpus",
+        "services.*.credential_spec.",
+        "services.*.pre_start[]",
+        "services.*.logging.",
+    ];
+    let below_noted = [
+        "services.*.deploy.placement.",
+        "services.*.deploy.update_config.",
+        "services.*.deploy.rollback_config.",
+        "services.*.deploy.resources.reservations.",
+    ];
+    for path in SCHEMA.lines().filter(|l| !l.starts_with('#')) {
+        if whole
+            .iter()
+            .chain(&below_noted)
+            .any(|p| path.starts_with(p))
+        {
+            continue;
+        }
+        let name = path.rsplit('.').next().unwrap_or(path);
+        let words = PAGE.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        assert!(
+            words.into_iter().any(|w| w == name),
+            "`{path}` is not on the page"
+        );
+    }
+}

@@ -664,6 +664,11 @@ fn services_that_do_not_fit_together_have_a_place() {
             "3:30",
         ),
         (
+            "services:\n  a: {image: i, network_mode: 'service:b'}\n  b: {image: i, scale: 0}\n",
+            "network-absent",
+            "2:31",
+        ),
+        (
             "services:\n  a: {image: i, volumes_from: [b]}\n  b: {image: i, volumes_from: [a]}\n",
             "depends-cycle",
             "3:32",
