@@ -34,7 +34,9 @@ pub use layer_error::LayerError;
 pub use make::{DEFAULT_EPOCH, MakeRequest, Variant};
 pub use manifest::Platform;
 pub use progress::{Event, Phase, Progress, Silent};
-pub use registry::{Credential, Credentials, PullOptions, Registries, RegistrySettings};
+pub use registry::{
+    Credential, Credentials, ProxySettings, PullOptions, Registries, RegistrySettings,
+};
 pub use store::{GcPlan, InUse, Listed, NameInfo, Store};
 pub use users::UserIds;
 

@@ -1,6 +1,6 @@
 //! One request, one connection: a pull makes a dozen of them, so a pool would only bring stale connections.
 
-use super::settings::RegistrySettings;
+use super::settings::{ProxySettings, RegistrySettings};
 use super::url::Url;
 use crate::ImageError;
 use bytes::Bytes;
@@ -101,6 +101,12 @@ impl Http {
                 roots.add(certificate).map_err(|e| bad(e.to_string()))?;
             }
         }
+        let proxies = Proxies::of(
+            &settings
+                .proxies
+                .clone()
+                .unwrap_or_else(ProxySettings::of_environment),
+        )?;
         let config = rustls::ClientConfig::builder_with_provider(Arc::new(
             rustls::crypto::ring::default_provider(),
         ))
@@ -110,7 +116,7 @@ impl Http {
         .with_no_client_auth();
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
-            proxies: Proxies::of_environment(),
+            proxies,
         })
     }
 
@@ -188,7 +194,7 @@ impl Http {
 
     /// Opens the way to `url`; tells whether a proxy wants the whole address in the request.
     async fn connect(&self, url: &Url) -> Result<(Box<dyn Duplex>, bool), Failure> {
-        let proxy = self.proxies.of(url);
+        let proxy = self.proxies.between(url);
         let first = proxy.unwrap_or(url);
         let tcp = TcpStream::connect((first.host.as_str(), first.port))
             .await
@@ -347,7 +353,7 @@ impl Answer {
     }
 }
 
-/// The proxies that the environment names, as curl reads them.
+/// The proxies, their addresses parsed.
 #[derive(Debug, Default)]
 struct Proxies {
     http: Option<Url>,
@@ -356,34 +362,34 @@ struct Proxies {
 }
 
 impl Proxies {
-    fn of_environment() -> Self {
-        let read = |names: [&str; 2]| {
-            names
-                .iter()
-                .find_map(|n| std::env::var(n).ok())
-                .filter(|v| !v.is_empty())
-        };
-        let url = |text: String| {
-            Url::parse(&if text.contains("://") {
-                text
+    fn of(settings: &ProxySettings) -> Result<Self, ImageError> {
+        let url = |text: &Option<String>| {
+            let Some(text) = text else { return Ok(None) };
+            let full = if text.contains("://") {
+                text.clone()
             } else {
                 format!("http://{text}")
-            })
+            };
+            // Not quoted: it may hold a password.
+            Url::parse(&full)
+                .map(Some)
+                .ok_or_else(|| ImageError::Settings {
+                    why: "a proxy is no URL without user and password".into(),
+                })
         };
-        Self {
-            // Upper case `HTTP_PROXY` is what a CGI client could set, so curl does not read it.
-            http: read(["http_proxy", "http_proxy"]).and_then(url),
-            https: read(["https_proxy", "HTTPS_PROXY"]).and_then(url),
-            except: read(["no_proxy", "NO_PROXY"])
-                .unwrap_or_default()
-                .split(',')
-                .map(|h| h.trim().trim_start_matches('.').to_ascii_lowercase())
-                .filter(|h| !h.is_empty())
-                .collect(),
-        }
+        let except = settings
+            .except
+            .iter()
+            .map(|h| h.trim_start_matches('.').to_ascii_lowercase())
+            .collect();
+        Ok(Self {
+            http: url(&settings.http)?,
+            https: url(&settings.https)?,
+            except,
+        })
     }
 
-    fn of(&self, url: &Url) -> Option<&Url> {
+    fn between(&self, url: &Url) -> Option<&Url> {
         let excepted = |e: &String| {
             e == "*"
                 || url.host == *e
@@ -414,7 +420,7 @@ mod tests {
             https: Url::parse("http://proxy.test:3128"),
             except: vec!["near.test".into()],
         };
-        let through = |text: &str| proxies.of(&Url::parse(text).unwrap()).is_some();
+        let through = |text: &str| proxies.between(&Url::parse(text).unwrap()).is_some();
         assert!(through("https://far.test/") && through("https://notnear.test/"));
         assert!(
             !through("https://near.test/")

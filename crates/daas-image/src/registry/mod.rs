@@ -9,7 +9,7 @@ mod settings;
 mod url;
 
 pub(crate) use http::{Failure, Http};
-pub use settings::{Credential, Credentials, RegistrySettings};
+pub use settings::{Credential, Credentials, ProxySettings, RegistrySettings};
 
 use crate::digest::Hasher;
 use crate::manifest::{ACCEPTED, Descriptor, Document, MAX_CONFIG, MAX_MANIFEST, Manifest};
@@ -347,6 +347,16 @@ impl Store {
             return Err(ImageError::BadDocument {
                 what: "the image's configuration".into(),
                 why: format!("it is larger than {MAX_CONFIG} bytes"),
+            });
+        }
+        let whole: u64 = manifest
+            .layers
+            .iter()
+            .fold(0, |sum, l| l.size.saturating_add(sum));
+        if whole > self.budget().bytes.0 {
+            return Err(ImageError::BadDocument {
+                what: format!("the manifest of {}", name.familiar()),
+                why: format!("its layers have {whole} bytes, more than an image may"),
             });
         }
         lease.add(manifest.config.digest.as_str());

@@ -15,6 +15,8 @@ pub struct RegistrySettings {
     pub authorities: Vec<PathBuf>,
     /// Who we are, by host.
     pub credentials: Credentials,
+    /// What stands between us and the registries; the environment's without.
+    pub proxies: Option<ProxySettings>,
     /// How often a request is repeated when the network or the registry fails.
     pub retries: u32,
     /// How many layers of one image are fetched at once.
@@ -29,8 +31,44 @@ impl Default for RegistrySettings {
             mirrors: BTreeMap::new(),
             authorities: Vec::new(),
             credentials: Credentials::default(),
+            proxies: None,
             retries: 5,
             parallel: 3,
+        }
+    }
+}
+
+/// Proxies by the kind of address, as curl's variables name them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// For `http://` addresses: a URL or `host:port`.
+    pub http: Option<String>,
+    /// For `https://` addresses.
+    pub https: Option<String>,
+    /// Hosts that are reached directly, with those below them; `*` for all. This machine always is.
+    pub except: Vec<String>,
+}
+
+impl ProxySettings {
+    /// Reads `http_proxy`, `https_proxy` and `no_proxy`.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        let read = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|n| std::env::var(n).ok())
+                .filter(|v| !v.is_empty())
+        };
+        let except = read(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+        Self {
+            // Upper case `HTTP_PROXY` is what a CGI client could set, so curl does not read it either.
+            http: read(&["http_proxy"]),
+            https: read(&["https_proxy", "HTTPS_PROXY"]),
+            except: except
+                .split(',')
+                .map(|h| h.trim().to_owned())
+                .filter(|h| !h.is_empty())
+                .collect(),
         }
     }
 }

@@ -32,7 +32,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,6 +92,9 @@ impl Store {
                 .mode(0o700)
                 .create(&path)
                 .map_err(ImageError::io("make the folder", &path))?;
+            // Also when somebody else has made it, or opened it wider since.
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700))
+                .map_err(ImageError::io("change the mode of", &path))?;
         }
         let path = dir.join("lock");
         let lock = rustix::fs::open(

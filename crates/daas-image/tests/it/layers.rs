@@ -222,3 +222,151 @@ fn root_every_format_of_gnu_tar_becomes_the_tree_that_gnu_tar_makes() {
         same_by_both(&archive, dir.path());
     }
 }
+
+/// A small tree with one of each kind that two readers may see differently.
+fn small(root: &Path) {
+    let at = |name: &str| root.join(name);
+    fs::create_dir_all(at("d/e")).unwrap();
+    fs::write(at("d/f"), "hello").unwrap();
+    fs::hard_link(at("d/f"), at("h")).unwrap();
+    symlink("d/f", at("l")).unwrap();
+    fs::write(at(&"n".repeat(130)), "long").unwrap();
+    fs::write(at("two"), vec![5; 1300]).unwrap();
+    let sparse = fs::File::create(at("s")).unwrap();
+    sparse.set_len(90_000).unwrap();
+    sparse.write_all_at(b"mid", 50_000).unwrap();
+    rustix::fs::setxattr(at("d/f"), "user.a", b"1", rustix::fs::XattrFlags::empty()).unwrap();
+}
+
+/// Damages `bytes` at a few places chosen by `seed`, most of them in what looks like a header, whose checksum is made right again.
+fn damage(bytes: &mut [u8], mut seed: u64) {
+    let mut next = |n: usize| {
+        // Knuth's MMIX constants: any generator will do, as long as a failure can be run again.
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % n
+    };
+    let headers: Vec<usize> = (0..bytes.len() / 512)
+        .filter(|b| &bytes[b * 512 + 257..b * 512 + 262] == b"ustar")
+        .collect();
+    for _ in 0..=next(3) {
+        let block = headers[next(headers.len())] * 512;
+        // Names, numbers, type, magic, and the text of extended headers behind it.
+        let at = block + next(1024).min(bytes.len() - block - 1);
+        bytes[at] = *[
+            b'0', b'1', b'7', b'/', b' ', b'=', b'\n', b'x', b'g', b'L', b'S', b'5', 0, 0x80, 0xff,
+        ]
+        .get(next(15))
+        .unwrap();
+        bytes[block + 148..block + 156].fill(b' ');
+        let sum: u32 = bytes[block..block + 512]
+            .iter()
+            .map(|b| u32::from(*b))
+            .sum();
+        bytes[block + 148..block + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+}
+
+#[test]
+fn root_of_damaged_archives_none_means_one_thing_to_gnu_tar_and_another_to_us() {
+    let cases: u64 = if std::env::var_os("DAAS_SOAK").is_some() {
+        20_000
+    } else {
+        240
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("small");
+    fs::create_dir(&root).unwrap();
+    small(&root);
+    let formats: [&[&str]; 6] = [
+        &["--format=pax", "--xattrs"],
+        &["--format=pax", "-S", "--sparse-version=0.0"],
+        &["--format=pax", "-S", "--sparse-version=0.1"],
+        &["--format=pax", "-S", "--sparse-version=1.0"],
+        &["--format=gnu"],
+        &["--format=gnu", "-S"],
+    ];
+    let mut both = 0;
+    for (n, format) in formats.iter().enumerate() {
+        let archive = dir.path().join("good.tar");
+        let args: Vec<&str> = format
+            .iter()
+            .copied()
+            .chain([
+                "-b1",
+                "--numeric-owner",
+                "-C",
+                root.to_str().unwrap(),
+                "-cf",
+                archive.to_str().unwrap(),
+                ".",
+            ])
+            .collect();
+        run("tar", &args);
+        let good = fs::read(&archive).unwrap();
+        for seed in 0..cases / 6 {
+            let mut bytes = good.clone();
+            damage(&mut bytes, seed * 6 + n as u64);
+            both += u64::from(agree(
+                &bytes,
+                dir.path(),
+                &format!("{format:?}, seed {seed}"),
+            ));
+        }
+    }
+    assert!(
+        both * 10 > cases,
+        "only {both} of {cases} were understood by both: the damage is too heavy to prove anything"
+    );
+}
+
+/// Unpacks by both; where both are content the trees must be equal. Returns whether both were.
+fn agree(bytes: &[u8], dir: &Path, what: &str) -> bool {
+    let (ours, theirs) = (dir.join("ours/x"), dir.join("theirs/x"));
+    for d in [&ours, &theirs] {
+        let _ = fs::remove_dir_all(d.parent().unwrap());
+        fs::create_dir_all(d).unwrap();
+    }
+    let archive = dir.join("bad.tar");
+    fs::write(&archive, bytes).unwrap();
+    // A size of terabytes is no news.
+    let budget = Budget {
+        bytes: daas_model::ByteSize::mib(64),
+        ..Budget::default()
+    };
+    if unpack(bytes, &ours, &budget).is_err() {
+        return false;
+    }
+    let args = [
+        "--xattrs",
+        "--xattrs-include=user.*",
+        "--numeric-owner",
+        "-C",
+        theirs.to_str().unwrap(),
+        "-xpf",
+        archive.to_str().unwrap(),
+    ];
+    let output = std::process::Command::new("tar")
+        .args(args)
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        return false;
+    }
+    let clean = |dir: &Path| {
+        let mut found = tree(dir);
+        found.remove("");
+        found
+    };
+    let (ours, theirs) = (clean(&ours), clean(&theirs));
+    if ours != theirs {
+        fs::write("/tmp/daas-image-disagreement.tar", bytes).unwrap();
+    }
+    assert!(
+        ours == theirs,
+        "{what}: ours {ours:#?} GNU tar's {theirs:#?} it said {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    true
+}

@@ -4,7 +4,8 @@ use crate::fake::registries;
 use crate::load::docker_archive;
 use crate::tree::{run, tree};
 use daas_image::{
-    Credential, Credentials, PullOptions, Registries, RegistrySettings, Silent, Store,
+    Credential, Credentials, ProxySettings, PullOptions, Registries, RegistrySettings, Silent,
+    Store,
 };
 use daas_model::{Explain, ImageName};
 use std::net::{TcpListener, TcpStream};
@@ -185,7 +186,11 @@ async fn root_basic_authentication_of_debians_registry() {
 fn certificates(dir: &Path) -> (PathBuf, PathBuf, PathBuf) {
     let at = |name: &str| dir.join(name);
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
-    std::fs::write(at("san"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").unwrap();
+    std::fs::write(
+        at("san"),
+        "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:far.test\n",
+    )
+    .unwrap();
     run(
         "openssl",
         &[
@@ -289,4 +294,105 @@ async fn root_tls_is_trusted_by_its_authority_and_not_without() {
         ..RegistrySettings::default()
     };
     assert!(Registries::new(nonsense).is_err());
+}
+
+/// A proxy that knows CONNECT only and leads everybody to `target`.
+fn tunnel(target: String, seen: Arc<std::sync::Mutex<Vec<String>>>) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut reader = BufReader::new(client.try_clone().unwrap());
+            let mut first = String::new();
+            reader.read_line(&mut first).unwrap();
+            let mut line = String::new();
+            while reader.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            seen.lock().unwrap().push(first);
+            let server = TcpStream::connect(&target).unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let (mut a, mut b) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut reader, &mut a));
+            std::thread::spawn(move || {
+                let mut server = server;
+                let _ = std::io::copy(&mut server, &mut b);
+                let _ = b.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    host
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn root_far_registries_are_reached_through_the_proxy_with_tls_inside() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = docker_archive(dir.path(), "demo/web:1");
+    let (authority, certificate, key) = certificates(dir.path());
+    let registry = Debian::start(
+        dir.path(),
+        &format!(
+            "  tls:\n    certificate: {}\n    key: {}\n",
+            certificate.display(),
+            key.display()
+        ),
+    );
+    registry.push(&archive, "demo/web:1", &["--dest-tls-verify=false"]);
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let proxy = tunnel(registry.host.clone(), Arc::clone(&seen));
+    let proxies = Some(ProxySettings {
+        https: Some(proxy),
+        ..ProxySettings::default()
+    });
+    let settings = RegistrySettings {
+        retries: 0,
+        authorities: vec![authority],
+        proxies,
+        ..RegistrySettings::default()
+    };
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let far = ImageName::parse("far.test:8443/demo/web:1").unwrap();
+    pull(
+        &store,
+        &far,
+        &Registries::new(settings.clone()).unwrap(),
+        None,
+    )
+    .await
+    .unwrap();
+    assert!(
+        seen.lock()
+            .unwrap()
+            .iter()
+            .all(|line| line == "CONNECT far.test:8443 HTTP/1.1\r\n")
+            && !seen.lock().unwrap().is_empty()
+    );
+    // A name that the certificate does not have, and a far registry without TLS.
+    let other = ImageName::parse("other.test:8443/demo/web:1").unwrap();
+    assert_eq!(
+        pull(&store, &other, &Registries::new(settings).unwrap(), None)
+            .await
+            .unwrap_err()
+            .code(),
+        "registry-unreachable"
+    );
+    let plain = Debian::start(dir.path(), "");
+    let proxies = Some(ProxySettings {
+        https: Some(tunnel(plain.host.clone(), seen)),
+        ..ProxySettings::default()
+    });
+    let settings = RegistrySettings {
+        retries: 0,
+        proxies,
+        ..RegistrySettings::default()
+    };
+    assert_eq!(
+        pull(&store, &far, &Registries::new(settings).unwrap(), None)
+            .await
+            .unwrap_err()
+            .code(),
+        "registry-insecure"
+    );
 }
