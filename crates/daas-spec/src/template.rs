@@ -8,6 +8,9 @@ const MAX_DEPTH: usize = 16;
 /// The most bytes that one text may grow to.
 const MAX_RESULT: usize = 1 << 20;
 
+/// The most unset variables that are told of one text.
+const MAX_UNSET: usize = 1000;
+
 /// A text after its variables were put in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expanded {
@@ -202,7 +205,9 @@ impl Work<'_, '_> {
         match (self.lookup)(name) {
             Some(value) => value,
             None => {
-                self.unset.push((name.to_owned(), offset));
+                if self.unset.len() < MAX_UNSET {
+                    self.unset.push((name.to_owned(), offset));
+                }
                 String::new()
             }
         }

@@ -164,6 +164,10 @@ fn read_file(
             .hint("a project with its files in its own folder works on other machines, too"),
         );
     }
+    // Once the budget is spent, nothing is read only to be refused.
+    if !desk.reading.may_grow(Weight::default(), file.at) {
+        return;
+    }
     let Some(bytes) =
         desk.reading
             .bytes(&path, "the environment file", file.at, "env-file-missing")
