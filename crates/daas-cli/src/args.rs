@@ -14,10 +14,10 @@ use std::path::PathBuf;
     name = "daas",
     disable_version_flag = true,
     arg_required_else_help = true,
-    propagate_version = false,
+    disable_help_subcommand = true,
     subcommand_value_name = "NOUN",
     subcommand_help_heading = "Nouns",
-    after_help = "Data goes to standard output, words to standard error. Exit codes: 0 done, 1 no, 2 wrong input, 3 not found,\n4 conflict, 5 busy, 6 forbidden, 7 the host failed, 8 a fault of DaaS, 130 interrupted."
+    after_help = "Data goes to standard output, words to standard error. Exit codes: 0 done, 1 no, 2 wrong input, 3 not found, 4 conflict, 5 busy, 6 forbidden, 7 the host failed, 8 a fault of DaaS, 130 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

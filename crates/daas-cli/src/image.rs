@@ -257,6 +257,7 @@ fn text(view: &ImageView, talk: &Talk) -> String {
     }
     let mut text: String = facts
         .into_iter()
+        .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| {
             format!(
                 "{} {}\n",

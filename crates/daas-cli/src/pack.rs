@@ -139,7 +139,7 @@ mod tests {
         let (said, heard) = std::sync::mpsc::channel();
         let tasks = Supervisor::new();
         let flow = pack(&tasks, folder.path().join("d"), "x".into(), move |path| {
-            said.send(path.to_owned()).unwrap()
+            said.send(path.to_owned()).unwrap();
         });
         let bytes: Vec<u8> = flow.try_collect::<Vec<_>>().await.unwrap().concat();
         let mut archive = tar::Archive::new(&bytes[..]);

@@ -6,7 +6,7 @@ use crate::project_args::{ProjectArgs, ReadProject};
 use crate::stop::Stop;
 use crate::table::Table;
 use crate::talk::Talk;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use daas_api::{Checked, GrantList, IgnoredView, PlaceView};
 use daas_model::{Grant, ProjectName};
 
@@ -39,7 +39,7 @@ pub(crate) struct Grants {
 
 /// Which project, which grants or all.
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = false)]
+#[command(group = ArgGroup::new("what").required(true))]
 pub(crate) struct Revoke {
     /// The project.
     #[arg(value_name = "PROJECT")]

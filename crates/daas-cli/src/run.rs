@@ -4,12 +4,15 @@ use crate::stop::Stop;
 use crate::talk::Talk;
 use crate::terminal::Terminal;
 use crate::{complain, completions, doctor, exit, image, man, project, stand, system};
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 use daas_api::Failure;
 use daas_model::Kind;
 use std::ffi::OsString;
 use std::process::ExitCode;
+
+/// The width of help that goes to no terminal.
+const WIDTH: usize = 100;
 
 /// Runs the program's own command line and returns its exit code.
 #[must_use]
@@ -25,7 +28,15 @@ pub fn run(
     house: &dyn House,
     terminal: &Terminal,
 ) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let mut words = Cli::command();
+    if !terminal.out_is_terminal {
+        // A file or program has no width: always the same one.
+        words = words.term_width(WIDTH);
+    }
+    let parsed = words
+        .try_get_matches_from(arguments)
+        .and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage(&error, terminal),
     };

@@ -80,8 +80,10 @@ pub(crate) async fn run(verb: SystemVerb, talk: &Talk) -> Result<(), Stop> {
             if talk.json {
                 return talk.json(&pruned);
             }
-            tell_pruned(&pruned.images, request.dry_run, talk)?;
-            tell_pruned(&pruned.leftovers, request.dry_run, talk)
+            let mut all = pruned.images;
+            all.removed.extend(pruned.leftovers.removed);
+            all.freed_bytes += pruned.leftovers.freed_bytes;
+            tell_pruned(&all, request.dry_run, talk)
         }
         SystemVerb::Install { dry_run } => install::install(dry_run, talk),
         SystemVerb::Uninstall { dry_run } => install::uninstall(dry_run, talk),

@@ -88,7 +88,7 @@ mod tests {
         table.row(["a\u{1b}[2Jb\nc".into(), String::new()]);
         assert_eq!(
             table.text(Paint(false)),
-            "NAME                 STATE\nshop                 running\na\\u{1b}[2Jb\\u{a}c\n"
+            "NAME               STATE\nshop               running\na\\u{1b}[2Jb\\u{a}c\n"
         );
     }
 }

@@ -3,14 +3,14 @@ use crate::completions;
 use crate::exit;
 use crate::stop::Stop;
 use crate::talk::Talk;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use daas_api::{Accepted, DownQuery, Failure, StandSummary};
 use daas_model::{Kind, ProjectName, StandKind, StandName};
 use std::io::BufRead;
 
 /// Throws stands away.
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = true)]
+#[command(group = ArgGroup::new("which").required(true).multiple(true))]
 pub(crate) struct Down {
     /// The stands.
     #[arg(value_name = "STAND", group = "which", add = completions::stands())]

@@ -10,7 +10,7 @@ use daas_api::{ExecRequest, Failure, Frame, read_frame, write_frame};
 use daas_model::Kind;
 use std::collections::BTreeMap;
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a program in a node.
 #[derive(Debug, Args)]
@@ -56,6 +56,12 @@ pub(crate) async fn run(exec: Exec, talk: &Talk) -> Result<(), Stop> {
         .into());
     }
     let node = exec.target.node(talk).await?;
+    // Before the size is read: a change in between would be lost.
+    let sizes = if exec.tty {
+        signal(SignalKind::window_change()).ok()
+    } else {
+        None
+    };
     let request = ExecRequest {
         command: exec.command,
         user: exec.user,
@@ -77,7 +83,7 @@ pub(crate) async fn run(exec: Exec, talk: &Talk) -> Result<(), Stop> {
     let (from, to) = tokio::io::split(connection);
     let ended = tokio::select! {
         ended = output(from, talk) => ended,
-        ended = input(to, exec.interactive, exec.tty) => ended,
+        ended = input(to, exec.interactive, sizes) => ended,
     };
     drop(raw);
     match ended? {
@@ -137,12 +143,11 @@ async fn output(mut from: ReadHalf<BoxDuplex>, talk: &Talk) -> Result<i32, Stop>
 }
 
 /// Sends input and sizes; ends only with a failure, for the program may go on without input.
-async fn input(mut to: WriteHalf<BoxDuplex>, interactive: bool, tty: bool) -> Result<i32, Stop> {
-    let mut sizes = if tty {
-        signal(SignalKind::window_change()).ok()
-    } else {
-        None
-    };
+async fn input(
+    mut to: WriteHalf<BoxDuplex>,
+    interactive: bool,
+    mut sizes: Option<Signal>,
+) -> Result<i32, Stop> {
     let mut stdin = interactive.then(tokio::io::stdin);
     let mut piece = vec![0u8; PIECE];
     loop {

@@ -174,7 +174,7 @@ impl<'a> Writer<'a> {
 }
 
 /// Writes text as it is, and everything else by its number.
-fn escaped(bytes: &[u8]) -> String {
+pub(super) fn escaped(bytes: &[u8]) -> String {
     bytes
         .utf8_chunks()
         .map(|chunk| {

@@ -1,11 +1,12 @@
 use super::Wanted;
+use super::logs::escaped;
 use super::show::{ports_table, state_tone};
 use crate::progress::{self, took};
 use crate::stop::Stop;
 use crate::table::{Table, Tone};
 use crate::talk::Talk;
 use clap::Args;
-use daas_api::{Accepted, Failure, OperationState, StandView};
+use daas_api::{Accepted, Failure, LogQuery, Operation, OperationState, Phase, StandView};
 use daas_model::{Kind, StandName};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -64,6 +65,7 @@ pub(crate) async fn run(up: Up, talk: &Talk) -> Result<(), Stop> {
             }
         }
         _ if talk.json => talk.json(&views)?,
+        ([], None) if accepted.operations.len() == 1 => {}
         _ => {
             talk.data(stands_table(&views).text(talk.paint))?;
             talk.say(format!(
@@ -73,7 +75,46 @@ pub(crate) async fn run(up: Up, talk: &Talk) -> Result<(), Stop> {
             ));
         }
     }
+    tell_last_words(&operations, talk).await;
     progress::verdict(&operations)
+}
+
+/// How many lines of a node that failed are shown.
+const LAST_WORDS: u64 = 10;
+/// Of how many nodes.
+const MOST_FAILED: usize = 3;
+
+/// Shows the last lines that failed nodes wrote: they mostly say why.
+async fn tell_last_words(operations: &[Operation], talk: &Talk) {
+    let failed = operations
+        .iter()
+        .filter_map(|o| Some((o.stand.as_ref()?, &o.nodes)))
+        .flat_map(|(stand, nodes)| {
+            nodes
+                .iter()
+                .filter(|n| matches!(n.phase, Phase::Failed { .. }))
+                .map(move |n| (stand, &n.node))
+        });
+    for (stand, node) in failed.take(MOST_FAILED) {
+        let query = LogQuery {
+            node: node.to_string(),
+            tail: Some(LAST_WORDS),
+            ..LogQuery::default()
+        };
+        let Ok(flow) = talk.client.raw_logs(stand, &query).await else {
+            continue;
+        };
+        let Ok(pieces) = flow.try_collect::<Vec<_>>().await else {
+            continue;
+        };
+        let text = pieces.concat();
+        if !text.is_empty() {
+            talk.say(format!("the last lines of `{stand}/{node}`:"));
+            for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                talk.say(format!("  {}", escaped(line)));
+            }
+        }
+    }
 }
 
 /// Tells what was recorded, for who does not wait.

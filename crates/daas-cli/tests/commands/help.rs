@@ -1,0 +1,110 @@
+use crate::house::run;
+
+/// Every command line word by word, so that no change of a word goes unseen.
+#[test]
+fn help_tells_every_noun_verb_and_option() {
+    let mut all = String::new();
+    let nouns: [(&str, &[&str]); 7] = [
+        ("", &[]),
+        (
+            "stand",
+            &[
+                "up", "plan", "list", "show", "logs", "exec", "copy", "stats", "events", "start",
+                "scale", "down", "forward",
+            ],
+        ),
+        ("project", &["check", "grants", "grant", "revoke"]),
+        (
+            "image",
+            &[
+                "list", "show", "pull", "load", "save", "make", "tag", "remove", "prune",
+            ],
+        ),
+        (
+            "system",
+            &["info", "prune", "install", "uninstall", "token"],
+        ),
+        ("doctor", &[]),
+        ("serve", &[]),
+    ];
+    for (noun, verbs) in nouns {
+        for verb in std::iter::once(&"").chain(verbs) {
+            let words: Vec<&str> = [noun, verb, "--help"]
+                .into_iter()
+                .filter(|word| !word.is_empty())
+                .collect();
+            let said = run(&words);
+            assert_eq!((said.code, said.err.as_str()), (0, ""), "{words:?}");
+            all.push_str(&format!("$ daas {}\n{}\n", words.join(" "), said.out()));
+        }
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn the_version_is_data() {
+    assert_eq!(
+        (run(&["--version"]).out(), run(&["-V"]).code),
+        ("daas 0.1.0\n".into(), 0)
+    );
+}
+
+#[test]
+fn wrong_words_are_told_with_the_nearest_ones() {
+    let mut all = String::new();
+    for words in [
+        &["stnad"][..],
+        &["stand", "upp"],
+        &["stand", "show"],
+        &["stand", "show", "../x"],
+        &["stand", "up", "--count", "0"],
+        &["stand", "up", "--memory", "lots"],
+        &["stand", "up", "--scale", "web"],
+        &["stand", "down"],
+        &["stand", "exec", "shop/web"],
+        &["--color", "blue", "stand", "list"],
+    ] {
+        let said = run(words);
+        assert_eq!((said.code, said.out().as_str()), (2, ""), "{words:?}");
+        all.push_str(&format!("$ daas {}\n{}\n", words.join(" "), said.err));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn serving_is_left_to_the_house() {
+    let said = run(&["serve", "--config", "/etc/x.yaml"]);
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (
+            6,
+            "error[serve-not-root]: cannot serve with Some(\"/etc/x.yaml\")\n"
+        )
+    );
+}
+
+#[test]
+fn every_shell_gets_its_completions_and_there_are_manual_pages() {
+    for shell in ["bash", "zsh", "fish"] {
+        let said = run(&["completions", shell]);
+        assert!(
+            said.code == 0 && said.out().contains("daas") && said.out().contains("COMPLETE"),
+            "{said:?}"
+        );
+    }
+    assert_eq!(run(&["completions", "cmd.exe"]).code, 2);
+    assert!(run(&["man"]).out().starts_with(".ie"));
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(
+        run(&["man", "--dir", folder.path().to_str().unwrap()]).code,
+        0
+    );
+    let pages: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        pages.contains(&"daas-stand-up.1".to_owned()) && pages.len() > 30,
+        "{pages:?}"
+    );
+}
