@@ -89,8 +89,15 @@ impl Status {
         if let (Some(error), true) = (&self.error, self.parked) {
             return Verdict::Failed(error.clone());
         }
-        if self.error.is_some() || !self.plan.is_settled() {
+        if self.error.is_some() || !self.plan.steps.is_empty() {
             return Verdict::Running;
+        }
+        if !self.plan.waiting.is_empty() {
+            // What others wait for will not come: nobody should wait for it here.
+            return match self.stuck(record) {
+                Some(failure) => Verdict::Failed(failure),
+                None => Verdict::Running,
+            };
         }
         match kind {
             OperationKind::Stop
@@ -106,24 +113,28 @@ impl Status {
         }
     }
 
+    /// Returns why the stand will not come up without a person, if so.
+    fn stuck(&self, record: &StandRecord) -> Option<Failure> {
+        let first = self.plan.stuck.first()?;
+        let failure = Failure::new(
+            "node-failed",
+            Kind::Outside,
+            format!(
+                "cannot bring node {} of stand {} up",
+                first.node, record.name
+            ),
+        );
+        Some(failure.because(first.why.clone()).hint(format!(
+            "see `daas stand logs {} {}`",
+            record.name, first.node
+        )))
+    }
+
     fn up_verdict(&self, record: &StandRecord) -> Verdict {
         if record.power != Power::Running {
             return Verdict::Done;
         }
-        if let Some(first) = self.plan.stuck.first() {
-            let mut failure = Failure::new(
-                "node-failed",
-                Kind::Outside,
-                format!(
-                    "cannot bring node {} of stand {} up",
-                    first.node, record.name
-                ),
-            )
-            .because(first.why.clone());
-            failure = failure.hint(format!(
-                "see `daas stand logs {} {}`",
-                record.name, first.node
-            ));
+        if let Some(failure) = self.stuck(record) {
             return Verdict::Failed(failure);
         }
         let mut all = true;

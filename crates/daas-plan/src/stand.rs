@@ -533,6 +533,7 @@ fn start_ready(
             }),
         }
     }
+    spread_stuck(wanted.spec, plan);
     if !start.is_empty() {
         plan.push(
             Step::Start { nodes: start },
@@ -545,6 +546,34 @@ fn start_ready(
             "they have ended and shall run",
         );
     }
+}
+
+/// Turns waits for nodes that are stuck into being stuck, and waits for those too.
+fn spread_stuck(spec: &StandSpec, plan: &mut Plan) {
+    loop {
+        let hopeless = plan.waiting.iter().position(|w| {
+            w.on != w.node && plan.stuck.iter().any(|s| s.node == w.on) && required(spec, w)
+        });
+        let Some(at) = hopeless else { return };
+        let waiting = plan.waiting.remove(at);
+        plan.stuck.push(Stuck {
+            why: format!("it depends on {}, which does not come up", waiting.on),
+            node: waiting.node,
+        });
+    }
+}
+
+/// Tells whether the waiting node cannot do without the other one.
+fn required(spec: &StandSpec, waiting: &Waiting) -> bool {
+    let (Some(node), Some(on)) = (spec.nodes.get(&waiting.node), spec.nodes.get(&waiting.on))
+    else {
+        return false;
+    };
+    matches!(&node.network, NetworkMode::Node(owner) if *owner == waiting.on)
+        || node
+            .depends_on
+            .iter()
+            .any(|d| d.service == on.service && d.required)
 }
 
 #[cfg(test)]
