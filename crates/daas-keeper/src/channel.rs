@@ -3,11 +3,18 @@
 use crate::codec::{Decoder, encode};
 use daas_sys::fdpass;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A body and how many descriptors belong to it: two frames may arrive in one piece, their descriptors with them.
+#[derive(Debug, Serialize, Deserialize)]
+struct Parcel<T> {
+    fds: usize,
+    body: T,
+}
 
 /// One end.
 #[derive(Debug)]
@@ -61,6 +68,32 @@ impl Channel {
             }
             self.decoder.push(buffer.get(..got).unwrap_or_default());
         }
+    }
+
+    /// Sends a body with the number of its descriptors.
+    pub(crate) fn send_parcel<T: Serialize>(
+        &self,
+        body: &T,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        self.send(
+            &Parcel {
+                fds: fds.len(),
+                body,
+            },
+            fds,
+        )
+    }
+
+    /// Receives what [`Channel::send_parcel`] sent: the body and exactly its descriptors.
+    pub(crate) fn receive_parcel<T: DeserializeOwned>(
+        &mut self,
+    ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+        let Some(parcel) = self.receive::<Parcel<T>>()? else {
+            return Ok(None);
+        };
+        let have = parcel.fds.min(self.fds.len());
+        Ok(Some((parcel.body, self.fds.drain(..have).collect())))
     }
 
     /// Receives one raw byte; `None` at the end of the stream. For the direction that carries no frames.

@@ -53,7 +53,7 @@ pub(crate) fn fd(fds: &[OwnedFd], at: usize) -> Step<BorrowedFd<'_>> {
 
 /// Reports a failure and ends.
 pub(crate) fn give_up(status: &Channel, failure: ChildFailure) -> i32 {
-    let _ = status.send(&Report::Failed(failure), &[]);
+    let _ = status.send_parcel(&Report::Failed(failure), &[]);
     // What shells answer for "found but could not be run"; nobody reads it, the report counts.
     126
 }
@@ -238,7 +238,7 @@ pub(crate) fn make_terminal(
     rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
         .at(|| "give a terminal to its user")?;
     status
-        .send(&Report::Terminal, &[master.as_fd()])
+        .send_parcel(&Report::Terminal, &[master.as_fd()])
         .at(|| "hand a terminal to the keeper")?;
     Ok(slave)
 }

@@ -21,7 +21,7 @@ pub(crate) fn live(copy: &CopyBirth, fds: &[OwnedFd]) -> i32 {
     let status = Channel::new(status);
     match run(copy, fds, &status) {
         Ok(bytes) => {
-            let _ = status.send(&Report::Copied(bytes), &[]);
+            let _ = status.send_parcel(&Report::Copied(bytes), &[]);
             0
         }
         Err(failure) => give_up(&status, failure),

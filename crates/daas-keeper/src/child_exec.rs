@@ -24,7 +24,7 @@ pub(crate) fn live(
     let status = Channel::new(status);
     match bear(proof, exec, fds, filters, &status) {
         Ok(pid) => {
-            let _ = status.send(&Report::Pid(pid), &[]);
+            let _ = status.send_parcel(&Report::Pid(pid), &[]);
             0
         }
         Err(failure) => give_up(&status, failure),

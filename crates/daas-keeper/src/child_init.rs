@@ -4,14 +4,19 @@
 //! (not dumpable, memory of the host's namespace).
 
 use crate::channel::Channel;
-use crate::child::{give_up, run_program};
-use crate::launch::NodeLaunch;
+use crate::child::{Step, give_up};
 use daas_sys::birth::{Birth, SingleThread, give_birth};
 use daas_sys::process;
 use daas_sys::signal::Signals;
 use std::os::fd::AsFd;
 
-pub(crate) fn live(proof: &SingleThread, launch: &NodeLaunch, status: &Channel) -> i32 {
+/// Bears the node's program by `run` and stays as process 1, with the rights that `become_node` leaves.
+pub(crate) fn live(
+    proof: &SingleThread,
+    status: &Channel,
+    run: impl FnOnce() -> i32,
+    become_node: impl FnOnce() -> Step<()>,
+) -> i32 {
     // Before the child exists, so that its end cannot be missed. KILL and STOP cannot be taken.
     let all: Vec<i32> = (1..=31).filter(|s| !matches!(s, 9 | 19)).collect();
     let Ok(signals) = Signals::take(&all) else {
@@ -19,10 +24,12 @@ pub(crate) fn live(proof: &SingleThread, launch: &NodeLaunch, status: &Channel) 
     };
     let born = give_birth(proof, &Birth::default(), |_| {
         process::reset_signals();
-        let failure = run_program(&launch.argv, &launch.env);
-        give_up(status, failure)
+        run()
     });
     let Ok(main) = born else { return 126 };
+    if let Err(failure) = become_node() {
+        return give_up(status, failure);
+    }
     process::set_name(c"init");
     let _ = process::close_all_but(&[signals.as_fd()]);
     loop {

@@ -1,7 +1,7 @@
 //! The first process of a node, from its birth to its program.
 //!
 //! It is born as the host's root without rights there: its capabilities count in the stand's user namespace only. The order of the steps matters:
-//! sysctls need the host's root as owner of the files, files in new file systems need an owner that exists inside, PDEATHSIG is forgotten at every
+//! cgroups and the kill score need the host's root as owner of the files, sysctls and files in new file systems one that exists inside, PDEATHSIG is forgotten at every
 //! change of user, and the filter comes last.
 
 use crate::birth::{LinkPlan, MountPlan, MountWhat, NodeBirth, Person, Report, go};
@@ -36,23 +36,28 @@ pub(crate) fn live(
     let Some(status) = fds.get(birth.status).and_then(|fd| fd.try_clone().ok()) else {
         return 126;
     };
-    let mut status = Channel::new(status);
-    match prepare(birth, fds, filters, &mut status) {
-        Ok(()) if birth.launch.init => crate::child_init::live(proof, &birth.launch, &status),
-        Ok(()) => {
-            let failure = run_program(&birth.launch.argv, &birth.launch.env);
-            give_up(&status, failure)
-        }
+    let status = Channel::new(status);
+    let launch = &birth.launch;
+    let person = Person {
+        uid: launch.uid,
+        gid: launch.gid,
+        groups: launch.groups.clone(),
+        rights: launch.rights.clone(),
+    };
+    let become_node = || become_person(&person, filters, &status);
+    let run = || match become_node() {
+        Ok(()) => give_up(&status, run_program(&launch.argv, &launch.env)),
+        Err(failure) => give_up(&status, failure),
+    };
+    match prepare(birth, fds, &status) {
+        // Before the filter, which knows no clone3: what process 1 bears becomes the node's person by itself.
+        Ok(()) if launch.init => crate::child_init::live(proof, &status, run, become_node),
+        Ok(()) => run(),
         Err(failure) => give_up(&status, failure),
     }
 }
 
-fn prepare(
-    birth: &NodeBirth,
-    fds: &[OwnedFd],
-    filters: &Filters,
-    status: &mut Channel,
-) -> Step<()> {
+fn prepare(birth: &NodeBirth, fds: &[OwnedFd], status: &Channel) -> Step<()> {
     let launch = &birth.launch;
     rustix::process::setsid().at(|| "start a session")?;
     join(&birth.v1_procs)?;
@@ -60,14 +65,15 @@ fn prepare(
         netns::enter(fd(fds, net)?).at(|| "enter the network of another node")?;
     }
     netns::unshare(false, false, true).at(|| "make a cgroup namespace")?;
-    for (name, value) in &launch.sysctls {
-        write_sysctl(name, value)?;
-    }
     if let Some(score) = launch.oom_score_adj {
         set_oom_score(score)?;
     }
     process::become_user(0, 0, &[]).at(|| "become root of the stand")?;
     follow_keeper(status)?;
+    // As the stand's root, to whom the kernel gives these of its own namespaces and no others.
+    for (name, value) in &launch.sysctls {
+        write_sysctl(name, value)?;
+    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
 
     let cwd = rustix::fs::CWD;
@@ -105,7 +111,7 @@ fn prepare(
         Some(_) => None,
     };
     status
-        .send(&Report::Mounted, &[])
+        .send_parcel(&Report::Mounted, &[])
         .at(|| "tell the keeper")?;
     bring_up_network(birth, status)?;
 
@@ -123,14 +129,7 @@ fn prepare(
         }
         (None, None) => {}
     }
-    wait_for(status, go::EXEC)?;
-    let person = Person {
-        uid: launch.uid,
-        gid: launch.gid,
-        groups: launch.groups.clone(),
-        rights: launch.rights.clone(),
-    };
-    become_person(&person, filters, status)
+    wait_for(status, go::EXEC)
 }
 
 /// Sysctls that belong to the namespaces of the node; everything else would be the host's.
@@ -306,6 +305,12 @@ fn target_place(root: &OwnedFd, target: &str, folder: bool) -> Step<OwnedFd> {
         path.push_str(part);
         let next = match open(&path) {
             Err(e) if Errno::from_io_error(&e) == Some(Errno::NOENT) => {
+                if rustix::fs::readlinkat(&parent, *part, Vec::new()).is_ok() {
+                    return refuse(
+                        format!("mount at {target}: {path} is a link to nothing"),
+                        "remove the link from the image or mount elsewhere",
+                    );
+                }
                 if at + 1 == parts.len() && !folder {
                     let flags = OFlags::WRONLY
                         | OFlags::CREATE
@@ -500,13 +505,13 @@ fn bring_up_network(birth: &NodeBirth, status: &Channel) -> Step<()> {
     }
     if !birth.resolver {
         return status
-            .send(&Report::Networked, &[])
+            .send_parcel(&Report::Networked, &[])
             .at(|| "tell the keeper");
     }
     let udp = std::net::UdpSocket::bind(RESOLVER).at(|| "listen for names")?;
     let tcp = std::net::TcpListener::bind(RESOLVER).at(|| "listen for names")?;
     status
-        .send(&Report::Networked, &[udp.as_fd(), tcp.as_fd()])
+        .send_parcel(&Report::Networked, &[udp.as_fd(), tcp.as_fd()])
         .at(|| "tell the keeper")
 }
 

@@ -67,7 +67,11 @@ impl Desk {
         std::env::set_current_dir("/").attempt(|| "leave the private folder")?;
         match mounts::detach(&self.folder) {
             // Asked again after a failure further on.
-            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {}
+            Err(e)
+                if matches!(
+                    rustix::io::Errno::from_io_error(&e),
+                    Some(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT)
+                ) => {}
             other => other.attempt(|| format!("unmount {}", self.folder.display()))?,
         }
         self.layers.clear();
@@ -90,12 +94,6 @@ impl Desk {
             AtFlags::SYMLINK_NOFOLLOW,
         )
         .attempt(|| format!("give {} to the stand", path.display()))
-    }
-
-    /// Makes a folder that belongs to the stand's root.
-    fn stand_folder(&self, path: &Path) -> Result<(), Fault> {
-        make_folder(path)?;
-        self.chown(path, 0, 0)
     }
 
     /// Binds `layer` with shifted owners, once, and returns its name below `l`.
@@ -410,15 +408,10 @@ impl Desk {
     /// Makes the folder of a named volume, if it is not there.
     pub(crate) fn ensure_volume(&self, volume: &VolumeName) -> Result<(), Fault> {
         make_folder(Path::new(&format!("{DISK}/volumes")))?;
-        let path = PathBuf::from(format!("{DISK}/volumes/{volume}"));
-        if path.exists() {
-            Ok(())
-        } else {
-            self.stand_folder(&path)
-        }
+        make_folder(Path::new(&format!("{DISK}/volumes/{volume}")))
     }
 
-    /// Returns a detached bind of a volume or a folder in it. Links in the volume, which nodes can make, are refused.
+    /// Returns a detached bind of a volume or a folder in it. Owners on the disk are those inside, so that the disk serves any range of ids. Links in the volume, which nodes can make, are refused.
     pub(crate) fn volume(
         &self,
         volume: &VolumeName,
@@ -434,15 +427,7 @@ impl Desk {
         {
             let what = || format!("take folder `{part}` of volume {volume}");
             match rustix::fs::mkdirat(&place, part, Mode::from_raw_mode(0o755)) {
-                Ok(()) => {
-                    let owner = (
-                        Some(Uid::from_raw(self.uid_base)),
-                        Some(Gid::from_raw(self.uid_base)),
-                    );
-                    rustix::fs::chownat(&place, part, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
-                        .attempt(what)?;
-                }
-                Err(rustix::io::Errno::EXIST) => {}
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                 Err(e) => return Err(e).attempt(what),
             }
             place = mounts::open_in(
@@ -453,7 +438,13 @@ impl Desk {
             )
             .attempt(what)?;
         }
-        mounts::detached_bind(place.as_fd(), false).attempt(what)
+        self.shifted(&place).attempt(what)
+    }
+
+    fn shifted(&self, place: &OwnedFd) -> io::Result<OwnedFd> {
+        let mount = mounts::detached_bind(place.as_fd(), false)?;
+        mounts::shift_owners(mount.as_fd(), self.userns.as_fd(), false)?;
+        Ok(mount)
     }
 
     /// Returns a detached bind of anonymous volume `number` of a node.
@@ -461,10 +452,23 @@ impl Desk {
         make_folder(Path::new(&format!("{DISK}/anon")))?;
         make_folder(Path::new(&format!("{DISK}/anon/{node}")))?;
         let path = PathBuf::from(format!("{DISK}/anon/{node}/{number}"));
-        if !path.exists() {
-            self.stand_folder(&path)?;
+        make_folder(&path)?;
+        let what = || format!("take anonymous volume {number} of node {node}");
+        let place = open_place(&path.to_string_lossy()).attempt(what)?;
+        self.shifted(&place).attempt(what)
+    }
+
+    /// Forgets what nodes wrote to their roots on a disk that served another range of ids: their owners would mean nothing.
+    pub(crate) fn meet_disk(&self) -> Result<(), Fault> {
+        let note = format!("{DISK}/.ids");
+        let own = self.uid_base.to_string();
+        match fs::read_to_string(&note) {
+            Ok(base) if base == own => return Ok(()),
+            Ok(_) => remove_all(Path::new(&format!("{DISK}/nodes")))?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e).attempt(|| format!("read {note}")),
         }
-        bind_of(&path)
+        fs::write(&note, own).attempt(|| format!("write {note}"))
     }
 }
 

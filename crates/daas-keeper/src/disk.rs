@@ -214,6 +214,9 @@ pub(crate) struct Disk {
     path: PathBuf,
     folder: PathBuf,
     size: ByteSize,
+    durable: bool,
+    /// Whether the image was made by us, so that nobody's data is on it yet.
+    fresh: bool,
 }
 
 impl Disk {
@@ -224,6 +227,7 @@ impl Disk {
         folder: &Path,
         scratch: &Path,
     ) -> Result<Self, DiskError> {
+        let mut fresh = false;
         let image = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(image) => image,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -232,10 +236,22 @@ impl Disk {
                 let image = private(path).attempt(|| format!("make {}", path.display()))?;
                 copy_sparse(&template, &image)
                     .attempt(|| format!("copy the disk template to {}", path.display()))?;
+                fresh = true;
                 image
             }
             Err(e) => return Err(e).attempt(|| format!("open {}", path.display()))?,
         };
+        Self::attach(image, path, folder, scratch, seed.durable, fresh)
+    }
+
+    fn attach(
+        image: File,
+        path: &Path,
+        folder: &Path,
+        scratch: &Path,
+        durable: bool,
+        fresh: bool,
+    ) -> Result<Self, DiskError> {
         let name = path.to_string_lossy();
         let device = loopdev::attach(image.as_fd(), &name, scratch)
             .attempt(|| format!("attach {} to a loop device", path.display()))?;
@@ -251,16 +267,18 @@ impl Disk {
             path: path.to_path_buf(),
             folder: folder.to_path_buf(),
             size,
+            durable,
+            fresh,
         };
-        disk.mount(seed.durable)?;
+        disk.mount()?;
         Ok(disk)
     }
 
-    fn mount(&self, durable: bool) -> Result<(), DiskError> {
+    fn mount(&self) -> Result<(), DiskError> {
         let source = self.device.path.to_string_lossy();
         // The inode tables are holes of the image, zero already: the kernel's background thread must not write them out.
         let mut options = vec![("source", Some(&*source)), ("noinit_itable", None)];
-        if durable {
+        if self.durable {
             // A service lives long: what it deletes shall leave the host's disk too.
             options.push(("discard", None));
         } else {
@@ -288,8 +306,41 @@ impl Disk {
         Ok(())
     }
 
+    /// Makes the disk as it is wanted: while nobody's data is on it by a new image, later by growing.
+    pub(crate) fn fit(
+        self,
+        size: ByteSize,
+        durable: bool,
+        scratch: &Path,
+    ) -> Result<Self, (Option<Box<Self>>, DiskError)> {
+        if self.size == size && self.durable == durable {
+            return Ok(self);
+        }
+        if !self.fresh {
+            let mut grown = self;
+            return match grown.grow(size) {
+                Ok(()) => Ok(grown),
+                Err(e) => Err((Some(Box::new(grown)), e)),
+            };
+        }
+        let (path, folder) = (self.path.clone(), self.folder.clone());
+        self.abandon();
+        let remade = || {
+            mounts::detach(&folder).attempt(|| format!("unmount {}", folder.display()))?;
+            self.finish(true)?;
+            format(&path, size, durable)?;
+            let image = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .attempt(|| format!("open {}", path.display()))?;
+            Self::attach(image, &path, &folder, scratch, durable, true)
+        };
+        remade().map_err(|e: DiskError| (None, e))
+    }
+
     /// Makes the disk larger; a smaller size is not taken back from what is written already and changes nothing.
-    pub(crate) fn grow(&mut self, size: ByteSize) -> Result<(), DiskError> {
+    fn grow(&mut self, size: ByteSize) -> Result<(), DiskError> {
         if size <= self.size {
             return Ok(());
         }
@@ -308,6 +359,11 @@ impl Disk {
 
     pub(crate) fn size(&self) -> ByteSize {
         self.size
+    }
+
+    /// Somebody's data comes now: the image is never replaced any more.
+    pub(crate) fn settle(&mut self) {
+        self.fresh = false;
     }
 
     /// Says that the content is to be thrown away: nothing more is written. Without it the unmount would write every dirty page into a file that is deleted next.

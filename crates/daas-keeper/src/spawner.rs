@@ -61,8 +61,7 @@ fn live(proof: &SingleThread, mut channel: Channel, group: &Group, userns: Borro
     if channel.send(&ready, &[]).is_err() || failed {
         return;
     }
-    while let Ok(Some(birth)) = channel.receive::<Birth>() {
-        let fds = channel.take_fds();
+    while let Ok(Some((birth, fds))) = channel.receive_parcel::<Birth>() {
         let born = bear(proof, birth, fds, &channel, &mut filters);
         if channel.send(&born, &[]).is_err() {
             return;

@@ -293,9 +293,21 @@ impl Route {
     ///
     /// # Errors
     /// The first refusal; the other messages were carried out or refused for themselves.
-    pub fn batch(&mut self, mut messages: Vec<Message>) -> Result<(), Refused> {
+    pub fn batch(&mut self, messages: Vec<Message>) -> Result<(), Refused> {
+        let refused = self
+            .batch_each(messages)
+            .map_err(|source| Refused { at: 0, source })?;
+        refused.into_iter().min_by_key(|r| r.at).map_or(Ok(()), Err)
+    }
+
+    /// Sends all of `messages` at once, waits for their answers and returns every refusal.
+    ///
+    /// # Errors
+    /// What send(2) and recv(2) say.
+    pub fn batch_each(&mut self, mut messages: Vec<Message>) -> io::Result<Vec<Refused>> {
+        let mut refused = Vec::new();
         if messages.is_empty() {
-            return Ok(());
+            return Ok(refused);
         }
         let first = self.sequence.wrapping_add(1);
         let mut all = Vec::with_capacity(messages.len() * 160);
@@ -304,30 +316,28 @@ impl Route {
             message.finish(self.sequence);
             all.extend_from_slice(&message.0);
         }
-        let whole = |source: io::Error| Refused { at: 0, source };
-        send(&self.fd, &all, SendFlags::empty()).map_err(|e| whole(e.into()))?;
+        send(&self.fd, &all, SendFlags::empty())?;
         let mut pending = messages.len();
-        let mut refused: Option<Refused> = None;
         let mut buffer = vec![0; 32 << 10];
         while pending > 0 {
-            let (got, _) = recv(&self.fd, buffer.as_mut_slice(), RecvFlags::empty())
-                .map_err(|e| whole(e.into()))?;
+            let (got, _) = recv(&self.fd, buffer.as_mut_slice(), RecvFlags::empty())?;
             for (kind, sequence, payload) in records(buffer.get(..got).unwrap_or_default()) {
-                if kind != NLMSG_ERROR {
+                let at = usize::try_from(sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
+                // An answer to an earlier batch that was given up is not ours.
+                if kind != NLMSG_ERROR || at >= messages.len() {
                     continue;
                 }
                 pending = pending.saturating_sub(1);
                 let code = read_i32(payload, 0);
-                let at = usize::try_from(sequence.wrapping_sub(first)).unwrap_or(0);
-                if code != 0 && refused.as_ref().is_none_or(|r| at < r.at) {
-                    refused = Some(Refused {
+                if code != 0 {
+                    refused.push(Refused {
                         at,
                         source: io::Error::from_raw_os_error(-code),
                     });
                 }
             }
         }
-        refused.map_or(Ok(()), Err)
+        Ok(refused)
     }
 
     /// Returns the state of link `index` (`IFLA_OPERSTATE`).

@@ -8,6 +8,7 @@ use daas_sys::Attempt;
 use daas_sys::cgroup::Ceiling;
 use daas_sys::netlink;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 impl Keeper {
     pub(super) fn adopt(&mut self, launch: StandLaunch) -> Result<(), KeeperError> {
@@ -24,10 +25,14 @@ impl Keeper {
         self.steps.take("adopt.limits")?;
         self.limit(&launch.limits)?;
         self.steps.take("adopt.disk")?;
-        self.fit_disk(&launch.limits)?;
+        self.fit_disk(&launch.limits, launch.throw_away)?;
         self.steps.take("adopt.network")?;
         self.make_bridges(&launch.networks)?;
         self.steps.take("adopt.volumes")?;
+        if let Some(disk) = &mut self.disk {
+            disk.settle();
+        }
+        self.desk.meet_disk()?;
         self.make_volumes(&launch.volumes)?;
         self.steps.take("adopt.files")?;
         self.put_files(&launch.files)?;
@@ -73,7 +78,7 @@ impl Keeper {
         }
         if let Some(limits) = &limits {
             self.limit(limits)?;
-            self.fit_disk(limits)?;
+            self.fit_disk(limits, self.throw_away())?;
         }
         self.make_bridges(&networks)?;
         self.make_volumes(&volumes)?;
@@ -111,21 +116,29 @@ impl Keeper {
         })?)
     }
 
-    fn fit_disk(&mut self, limits: &Limits) -> Result<(), KeeperError> {
-        let Some(disk) = &mut self.disk else {
-            return Ok(());
+    /// Makes the disk as it is wanted. A disk that holds data can only grow.
+    fn fit_disk(&mut self, limits: &Limits, throw_away: bool) -> Result<(), KeeperError> {
+        let Some(disk) = self.disk.take() else {
+            return Err(KeeperError::wrong("the keeper has lost its disk"));
         };
-        if limits.disk < disk.size() {
+        if self.stand.is_some() && limits.disk < disk.size() {
+            let have = disk.size();
+            self.disk = Some(disk);
             return Err(KeeperError::Wrong {
-                what: format!(
-                    "the disk has {} and cannot shrink to {}",
-                    disk.size(),
-                    limits.disk
-                ),
-                hint: Some("make the keeper with a disk of the wanted size".to_owned()),
+                what: format!("the disk has {have} and cannot shrink to {}", limits.disk),
+                hint: Some("take the stand down and up".to_owned()),
             });
         }
-        Ok(disk.grow(limits.disk)?)
+        match disk.fit(limits.disk, !throw_away, Path::new(".")) {
+            Ok(disk) => {
+                self.disk = Some(disk);
+                Ok(())
+            }
+            Err((disk, error)) => {
+                self.disk = disk.map(|disk| *disk);
+                Err(error.into())
+            }
+        }
     }
 
     fn make_bridges(&mut self, networks: &[BridgeLaunch]) -> Result<(), KeeperError> {

@@ -90,7 +90,7 @@ impl Keeper {
         };
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         self.spawner
-            .send(&Birth::Copy(Box::new(birth)), &borrowed)
+            .send_parcel(&Birth::Copy(Box::new(birth)), &borrowed)
             .attempt(|| "ask the spawner")?;
         let pid = self.receive_pid()?;
         status.do_not_wait().attempt(|| "copy")?;
@@ -116,9 +116,9 @@ impl Keeper {
             let Some(copy) = self.copies.get_mut(&id) else {
                 return;
             };
-            match copy.status.receive::<Report>() {
-                Ok(Some(Report::Copied(bytes))) => copy.result = Some(Ok(bytes)),
-                Ok(Some(Report::Failed(failure))) => copy.result = Some(Err(failure)),
+            match copy.status.receive_parcel::<Report>() {
+                Ok(Some((Report::Copied(bytes), _))) => copy.result = Some(Ok(bytes)),
+                Ok(Some((Report::Failed(failure), _))) => copy.result = Some(Err(failure)),
                 Ok(Some(_)) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
                 Ok(None) | Err(_) => {

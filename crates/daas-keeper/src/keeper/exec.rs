@@ -172,7 +172,7 @@ impl Keeper {
         };
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         self.spawner
-            .send(&Birth::Exec(Box::new(birth)), &borrowed)
+            .send_parcel(&Birth::Exec(Box::new(birth)), &borrowed)
             .attempt(|| "ask the spawner")?;
         let helper = self.receive_pid()?;
         self.helpers.insert(helper);
@@ -204,21 +204,18 @@ impl Keeper {
             let Some((status, _)) = &mut exec.status else {
                 return;
             };
-            match status.receive::<Report>() {
-                Ok(Some(report)) => {
-                    let mut fds = status.take_fds();
-                    match report {
-                        Report::Pid(pid) => {
-                            exec.pid = Some(pid);
-                            if let Some(end) = self.reaped_early.remove(&pid) {
-                                exec.ended = Some(end);
-                            }
+            match status.receive_parcel::<Report>() {
+                Ok(Some((report, mut fds))) => match report {
+                    Report::Pid(pid) => {
+                        exec.pid = Some(pid);
+                        if let Some(end) = self.reaped_early.remove(&pid) {
+                            exec.ended = Some(end);
                         }
-                        Report::Terminal => exec.terminal = fds.pop(),
-                        Report::Failed(failure) => exec.failure = Some(failure),
-                        Report::Mounted | Report::Networked | Report::Copied(_) => {}
                     }
-                }
+                    Report::Terminal => exec.terminal = fds.pop(),
+                    Report::Failed(failure) => exec.failure = Some(failure),
+                    Report::Mounted | Report::Networked | Report::Copied(_) => {}
+                },
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
                 Ok(None) | Err(_) => {
                     let gone = exec.status.take();

@@ -69,7 +69,12 @@ impl Keeper {
         self.drain_logs(name);
         self.names.remove(&mut self.eyes, name);
         self.pending_links.retain(|_, owner| owner != name);
-        let counted_oom = self.count_oom(name);
+        let killed = end == End::Killed(9)
+            && self
+                .nodes
+                .get(name)
+                .is_some_and(|n| n.running().is_some() && n.stopping.is_none());
+        let killed_for_memory = killed && self.was_killed_for_memory(name);
         let Some(node) = self.nodes.get_mut(name) else {
             return;
         };
@@ -111,7 +116,7 @@ impl Keeper {
                 self.leave_batch(launching.batch, name, Some(failure));
             }
             Phase::Running(running) => {
-                let oom = node.oom_in_this_life || (counted_oom && end == End::Killed(9));
+                let oom = killed_for_memory;
                 let code = end.code();
                 let ran = running.since.elapsed();
                 node.phase = Phase::Idle(NodeState::Exited {

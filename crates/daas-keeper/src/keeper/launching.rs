@@ -148,19 +148,16 @@ impl Keeper {
                 }
             }
         }
-        let linked = self.make_links(&born);
+        let refused = self.make_links(&born);
         let mut pending = BTreeSet::new();
         for (newborn, pid) in born {
             let name = newborn.name.clone();
-            let outcome = match &linked {
-                Ok(()) => self.let_go(newborn, pid, batch),
-                Err((at, error)) if at.is_none() || *at == Some(name.clone()) => {
-                    Err(KeeperError::Kernel(daas_sys::Fault {
-                        attempt: format!("connect node {name}"),
-                        source: std::io::Error::from_raw_os_error(*error),
-                    }))
-                }
-                Err(_) => self.let_go(newborn, pid, batch),
+            let outcome = match refused.get(&name) {
+                None => self.let_go(newborn, pid, batch),
+                Some(errno) => Err(KeeperError::Kernel(daas_sys::Fault {
+                    attempt: format!("connect node {name}"),
+                    source: std::io::Error::from_raw_os_error(*errno),
+                })),
             };
             match outcome {
                 Ok(()) => {
@@ -212,6 +209,10 @@ impl Keeper {
             memory: limits.memory.map(|m| m.0),
             pids: limits.pids,
         };
+        if let Some(old) = self.nodes.get_mut(name).and_then(|n| n.group.take()) {
+            // Kernels from 6.14 on kill whatever is born into a cgroup that was ever killed: each life gets a new one.
+            old.remove(Duration::from_secs(2))?;
+        }
         let group = self.group.create_node(name.as_str(), &ceiling)?;
         self.watch_node_group(name, &group);
         self.steps.take("start.merge")?;
@@ -279,7 +280,7 @@ impl Keeper {
         self.steps.take("start.birth")?;
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         self.spawner
-            .send(&Birth::Node(Box::new(birth)), &borrowed)
+            .send_parcel(&Birth::Node(Box::new(birth)), &borrowed)
             .attempt(|| "ask the spawner")?;
         let log = self.log_path(name);
         if let Some(node) = self.nodes.get_mut(name) {
@@ -490,18 +491,19 @@ impl Keeper {
         Ok((links, plans))
     }
 
-    /// Makes the links of all newborns in one message. On failure: whose link it was, and the kernel's answer.
-    fn make_links(&mut self, born: &[(Newborn, i32)]) -> Result<(), (Option<NodeName>, i32)> {
+    /// Makes the links of all newborns in one message; returns whose links the kernel refused, and its answer.
+    fn make_links(&mut self, born: &[(Newborn, i32)]) -> BTreeMap<NodeName, i32> {
+        let errno = |e: &std::io::Error| e.raw_os_error().unwrap_or(0);
+        let everybody = |errno: i32| born.iter().map(|(n, _)| (n.name.clone(), errno)).collect();
         if self.steps.take("start.links").is_err() {
-            return Err((None, 5));
+            return everybody(5);
         }
         let mut messages = Vec::new();
         let mut owners = Vec::new();
         let mut nets = Vec::new();
         for (newborn, pid) in born {
-            if !newborn.links.is_empty() {
-                let net = netns::of_process(*pid)
-                    .map_err(|e| (Some(newborn.name.clone()), e.raw_os_error().unwrap_or(0)))?;
+            // A child that gave up already has no network; its own report says why.
+            if let (false, Ok(net)) = (newborn.links.is_empty(), netns::of_process(*pid)) {
                 nets.push((net, newborn));
             }
         }
@@ -521,12 +523,13 @@ impl Keeper {
                 owners.push(newborn.name.clone());
             }
         }
-        self.route.batch(messages).map_err(|refused| {
-            (
-                owners.get(refused.at).cloned(),
-                refused.source.raw_os_error().unwrap_or(0),
-            )
-        })
+        match self.route.batch_each(messages) {
+            Ok(refused) => refused
+                .iter()
+                .filter_map(|r| Some((owners.get(r.at)?.clone(), errno(&r.source))))
+                .collect(),
+            Err(e) => everybody(errno(&e)),
+        }
     }
 
     /// Lets a newborn configure its network and go on.
@@ -545,7 +548,8 @@ impl Keeper {
             .ok_or_else(|| KeeperError::wrong("the kernel gave a process id that is none"))?;
         let pidfd =
             rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()).attempt(what)?;
-        status.send_bytes(&[go::NETWORK]).attempt(what)?;
+        // A child that gave up already hears nothing; its report is on the way.
+        let _ = status.send_bytes(&[go::NETWORK]);
         status.do_not_wait().attempt(what)?;
         let token = self.eyes.watch(&status, Source::Launch(name.clone()));
         for link in &links {
@@ -597,20 +601,17 @@ impl Keeper {
             let Phase::Launching(launching) = &mut node.phase else {
                 return;
             };
-            match launching.status.receive::<Report>() {
-                Ok(Some(report)) => {
-                    let fds = launching.status.take_fds();
-                    match report {
-                        Report::Networked => {
-                            launching.networked = true;
-                            self.names.serve(&mut self.eyes, name, fds);
-                            self.let_exec(name);
-                        }
-                        Report::Terminal => self.take_node_terminal(name, fds),
-                        Report::Failed(failure) => launching.failure = Some(failure),
-                        Report::Mounted | Report::Pid(_) | Report::Copied(_) => {}
+            match launching.status.receive_parcel::<Report>() {
+                Ok(Some((report, fds))) => match report {
+                    Report::Networked => {
+                        launching.networked = true;
+                        self.names.serve(&mut self.eyes, name, fds);
+                        self.let_exec(name);
                     }
-                }
+                    Report::Terminal => self.take_node_terminal(name, fds),
+                    Report::Failed(failure) => launching.failure = Some(failure),
+                    Report::Mounted | Report::Pid(_) | Report::Copied(_) => {}
+                },
                 // It has exec'd, or ended: the signal of its end tells which, unless it has given a reason.
                 Ok(None) => return self.launched(name),
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
@@ -664,17 +665,21 @@ impl Keeper {
 
     /// Lets the child exec once its network is configured and every port forwards: its first packet is not lost.
     fn let_exec(&mut self, name: &NodeName) {
-        if self.steps.take("start.exec").is_err() {
-            if let Some(pid) = self.nodes.get(name).and_then(Node::pid) {
-                let _ = process::kill(pid, 9);
-            }
-            return;
-        }
         if let Some(Phase::Launching(launching)) = self.nodes.get_mut(name).map(|n| &mut n.phase)
             && launching.networked
             && launching.links.is_empty()
+            && launching.failure.is_none()
             && !launching.go
         {
+            if let Err(error) = self.steps.take("start.exec") {
+                launching.failure = Some(ChildFailure {
+                    step: error.to_string(),
+                    errno: 0,
+                    hint: None,
+                });
+                let _ = process::kill(launching.pid, 9);
+                return;
+            }
             launching.go = true;
             let _ = launching.status.send_bytes(&[go::EXEC]);
         }
@@ -721,6 +726,7 @@ impl Keeper {
         if let Some(waiter) = again {
             self.reply(waiter, Ok(Response::Done), Vec::new());
         }
+        self.look_regularly();
         self.begin_health(name);
         self.next_post_start(name);
         self.leave_batch(launching.batch, name, None);

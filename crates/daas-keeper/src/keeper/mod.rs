@@ -87,6 +87,10 @@ enum Alarm {
     Name(u64),
     /// A TCP connection to the resolver was open long enough.
     NameConn(u64),
+    /// Counters may have changed.
+    Look,
+    /// Counters are looked at regularly.
+    LookAgain,
     /// A hung up exec shall be killed.
     Hangup(ExecId),
 }
@@ -172,6 +176,9 @@ pub(crate) struct Keeper {
     v1_oom: Option<OwnedFd>,
     stand_oom_seen: u64,
     stand_pids_seen: u64,
+    looking: bool,
+    /// When the kernel last killed for memory without a node being known for it.
+    stand_oom_at: Option<Instant>,
     desk: Desk,
     disk: Option<Disk>,
     spawner_pid: i32,
@@ -285,6 +292,8 @@ impl Keeper {
             Alarm::Hangup(exec) => self.exec_kill(exec, 9),
             Alarm::Log(node) => self.log_again(&node),
             Alarm::Name(question) => self.name_timeout(question),
+            Alarm::Look => self.look_at_counters(),
+            Alarm::LookAgain => self.look_again(),
             Alarm::NameConn(conn) => self.name_conn_over(conn),
         }
     }

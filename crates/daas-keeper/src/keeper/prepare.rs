@@ -215,6 +215,8 @@ impl Keeper {
             v1_oom,
             stand_oom_seen: 0,
             stand_pids_seen: 0,
+            looking: false,
+            stand_oom_at: None,
             desk,
             disk: Some(disk),
             spawner_pid,

@@ -1,11 +1,15 @@
 //! What the kernel says about limits.
 
-use super::Keeper;
+use super::{Alarm, Keeper};
 use crate::protocol::EventKind;
 use daas_model::{ByteSize, NodeName};
-use daas_sys::cgroup::Group;
+use daas_sys::cgroup::{Group, Mode};
 use rustix::fs::inotify::{self, WatchFlags};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How often counters without word of their changes are looked at: one file per stand.
+const REGULARLY: Duration = Duration::from_secs(1);
 
 impl Keeper {
     pub(super) fn watch_cgroup_file(&mut self, file: &Path, node: Option<&NodeName>) {
@@ -15,13 +19,8 @@ impl Keeper {
     }
 
     pub(super) fn watch_node_group(&mut self, name: &NodeName, group: &Group) {
-        if self
-            .watched
-            .values()
-            .any(|owner| owner.as_ref() == Some(name))
-        {
-            return;
-        }
+        // Those of an earlier life went with its cgroup.
+        self.watched.retain(|_, owner| owner.as_ref() != Some(name));
         for file in [group.pids_events_file(), group.memory_events_file()]
             .into_iter()
             .flatten()
@@ -38,33 +37,47 @@ impl Keeper {
         self.look_at_counters();
     }
 
-    /// v1: the stand is out of memory, now or a moment ago.
+    /// v1: the stand is out of memory. The kernel tells so before it kills and counts: look a moment later.
     pub(super) fn stand_out_of_memory(&mut self) {
         if let Some(fd) = &self.v1_oom {
             let mut counter = [0; 8];
             let _ = rustix::io::read(fd, &mut counter);
         }
-        self.look_at_counters();
+        for wait in [10, 100, 1000] {
+            self.alarm_in(Duration::from_millis(wait), Alarm::Look);
+        }
     }
 
-    fn look_at_counters(&mut self) {
+    /// Begins to look at counters from time to time, where the kernel has no word for their changes: v1 knows none for refused processes.
+    pub(super) fn look_regularly(&mut self) {
+        if self.root.mode() == Mode::Hybrid && !self.looking {
+            self.looking = true;
+            self.alarm_in(REGULARLY, Alarm::LookAgain);
+        }
+    }
+
+    pub(super) fn look_again(&mut self) {
+        self.looking = false;
+        self.look_at_counters();
+        if self.nodes.values().any(|n| n.pid().is_some()) {
+            self.look_regularly();
+        }
+    }
+
+    pub(super) fn look_at_counters(&mut self) {
         let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
-        let mut told_oom = false;
         for name in &names {
-            told_oom |= self.count_oom(name);
+            self.count_oom(name);
             self.count_pids(name);
         }
-        let kills = self.group.oom_kills();
         let stand = self.stand_name();
-        if kills > self.stand_oom_seen {
-            self.stand_oom_seen = kills;
-            if !told_oom {
-                let limit = self.stand.as_ref().map_or(ByteSize(0), |s| s.limits.memory);
-                let text = format!(
-                    "stand {stand} is over its memory limit of {limit}: the kernel killed a process"
-                );
-                self.tell(None, EventKind::OomKilled, text);
-            }
+        if self.stand_was_killed_in() {
+            let limit = self.stand.as_ref().map_or(ByteSize(0), |s| s.limits.memory);
+            let text = format!(
+                "stand {stand} is over its memory limit of {limit}: the kernel killed a process"
+            );
+            self.tell(None, EventKind::OomKilled, text);
+            self.stand_oom_at = Some(Instant::now());
         }
         let refused = self.group.pids_refused();
         if refused > self.stand_pids_seen {
@@ -77,13 +90,42 @@ impl Keeper {
         }
     }
 
-    /// Tells of memory kills in a node since the last look; returns whether there were any. v1 knows them only for nodes with a limit of their own.
-    pub(super) fn count_oom(&mut self, name: &NodeName) -> bool {
+    /// Tells whether the kernel killed in the stand for memory since the last look, without a node being known for it.
+    fn stand_was_killed_in(&mut self) -> bool {
+        let kills = self.group.oom_kills();
+        let more = kills > self.stand_oom_seen;
+        self.stand_oom_seen = kills;
+        more
+    }
+
+    /// A node was killed by nobody that we know of: was it for memory? Tells so if it was.
+    pub(super) fn was_killed_for_memory(&mut self, name: &NodeName) -> bool {
+        self.count_oom(name);
+        if self.nodes.get(name).is_some_and(|n| n.oom_in_this_life) {
+            return true;
+        }
+        // v1 counts for the whole stand only.
+        if self.root.mode() == Mode::Hybrid && self.stand_was_killed_in() {
+            let limit = self.stand.as_ref().map_or(ByteSize(0), |s| s.limits.memory);
+            let text = format!(
+                "stand {} is over its memory limit of {limit}: the kernel killed node {name}",
+                self.stand_name()
+            );
+            self.tell(Some(name), EventKind::OomKilled, text);
+            return true;
+        }
+        // The look came first: whoever dies by SIGKILL right after it is the one that was meant.
+        self.stand_oom_at
+            .take()
+            .is_some_and(|at| at.elapsed() < REGULARLY)
+    }
+
+    /// Tells of memory kills in a node since the last look.
+    fn count_oom(&mut self, name: &NodeName) {
         let stand = self.stand_name();
         let stand_limit = self.stand.as_ref().map_or(ByteSize(0), |s| s.limits.memory);
-        let stand_kills = self.group.oom_kills();
         let Some(node) = self.nodes.get_mut(name) else {
-            return false;
+            return;
         };
         let kills = node.group.as_ref().map_or(0, Group::oom_kills);
         if kills > node.oom_seen {
@@ -97,12 +139,9 @@ impl Keeper {
                     "stand {stand} is over its memory limit of {stand_limit}: the kernel killed a process of node {name}"
                 ),
             };
-            self.stand_oom_seen = stand_kills;
+            self.stand_oom_seen = self.group.oom_kills();
             self.tell(Some(name), EventKind::OomKilled, text);
-            return true;
         }
-        // v1 counts for the whole stand only; whoever asks because a node was killed learns that it was memory.
-        stand_kills > self.stand_oom_seen
     }
 
     fn count_pids(&mut self, name: &NodeName) {

@@ -271,8 +271,14 @@ impl Keeper {
             }
             assert!(
                 Instant::now() < until,
-                "waited too long; status: {:#?}",
+                "waited too long; status: {:#?}; logs: {:#?}",
+                self.status(),
                 self.status()
+                    .observed
+                    .nodes
+                    .keys()
+                    .map(|n| (n.to_string(), self.log(n.as_str())))
+                    .collect::<Vec<_>>()
             );
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -337,8 +343,13 @@ impl Keeper {
     }
 }
 
-/// A node of busybox that runs a shell script.
+/// A node of busybox that runs a shell script, both outputs in one: between two pipes no order is promised.
 pub fn shell(machine: &Machine, name: &str, script: &str) -> NodeLaunch {
+    two_streams(machine, name, &format!("exec 2>&1; {script}"))
+}
+
+/// A node of busybox that runs a shell script.
+pub fn two_streams(machine: &Machine, name: &str, script: &str) -> NodeLaunch {
     NodeLaunch::new(
         node_name(name),
         vec![machine.busybox()],
