@@ -484,7 +484,6 @@ pub(super) fn nodes(
             }
             slots.extend(service.ports.iter().map(|wish| Slot {
                 node: name.clone(),
-                index,
                 wish: wish.clone(),
             }));
             nodes.insert(name, service.spec.clone());
@@ -509,7 +508,6 @@ pub(super) fn nodes(
 /// One entry of `ports` of one node.
 struct Slot {
     node: NodeName,
-    index: u32,
     wish: PortWish,
 }
 
@@ -557,7 +555,10 @@ fn give_ports(desk: &mut Desk<'_, '_>, slots: &[Slot]) -> Vec<(NodeName, PortSpe
             let (Some(port), Some(target)) = (published.nth(k), slot.wish.target.nth(k)) else {
                 break;
             };
-            if let Some((other, other_at)) = taken.get(&(port, protocol)).copied() {
+            // Replicas of one service answer behind one port in turn (decision 0007).
+            if let Some((other, other_at)) = taken.get(&(port, protocol)).copied()
+                && other_at != slot.wish.at
+            {
                 tell_port_clash(desk, slot, port, other, other_at);
                 break;
             }
@@ -577,7 +578,10 @@ fn give_ports(desk: &mut Desk<'_, '_>, slots: &[Slot]) -> Vec<(NodeName, PortSpe
         for target in slot.wish.target.first..=slot.wish.target.last {
             let protocol = slot.wish.protocol;
             let mut port = target;
-            if taken.contains_key(&(port, protocol)) {
+            if taken
+                .get(&(port, protocol))
+                .is_some_and(|(_, at)| *at != slot.wish.at)
+            {
                 while next_free < u16::MAX && taken.contains_key(&(next_free, protocol)) {
                     next_free += 1;
                 }
@@ -624,17 +628,6 @@ fn tell_port_clash(
     other_at: At,
 ) {
     let protocol = slot.wish.protocol;
-    if slot.index > 1 && other_at == slot.wish.at {
-        let message = format!("several nodes of one service publish port {port}/{protocol}");
-        let hint = format!(
-            "name a range with a port for each, `{port}-{}:{}`, or the inner port alone",
-            port.saturating_add(9),
-            slot.wish.target
-        );
-        desk.report()
-            .error(slot.wish.at, "port-clash", message, hint);
-        return;
-    }
     let place = desk.reading.report.place(other_at);
     let message = format!(
         "nodes `{other}` and `{}` both publish port {port}/{protocol}",

@@ -396,7 +396,6 @@ fn wrong_values_of_a_service_have_a_place() {
             "container-name-of-several",
             "5:21",
         ),
-        ("scale: 2\nports: ['80:80']", "port-clash", "5:13"),
         ("scale: 3\nports: ['80-81:80']", "port-clash", "5:13"),
         ("annotation: {}", "key-unknown", "4:5"),
         ("x-mine: {}\nX-mine: {}", "key-unknown", "5:5"),
