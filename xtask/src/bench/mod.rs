@@ -72,6 +72,7 @@ fn stand(words: &[String]) -> Result<()> {
     let image = image::tree(&place.0)?;
     let mut contenders: Vec<Box<dyn Contender>> = vec![
         Box::new(limit::Limit::new(&place.0, &image)?),
+        Box::new(product::Product::new(&image)?),
         Box::new(runc::Runc::new(&place.0, &image)?),
         Box::new(compose::Compose::new(&place.0, &image)?),
     ];

@@ -162,6 +162,8 @@ impl Facts {
                 Some((own_kind, _)) => faults.push(format!(
                     "mount {place}: {own_kind}, the reference has {kind}"
                 )),
+                // A device that runc lends from the host may as well be made there.
+                None if *kind == "devtmpfs" => {}
                 // Judged above by what can be read and written there.
                 None if place.starts_with("/proc/") || place.starts_with("/sys/") => {}
                 None => faults.push(format!("mount {place} ({kind}) is missing")),
@@ -192,7 +194,7 @@ pub fn containment_against_runc(program: &Path) -> Result<String> {
         .to_string()
         .replace('$', "$$");
     let project = bed.project(&format!(
-        "  facts:\n    image: {IMAGE}\n    environment: {{ONE: '1'}}\n    command: {command}\n"
+        "  facts:\n    image: {IMAGE}\n    environment: {{ONE: '1'}}\n    command: {command}\nx-daas: {{egress: none}}\n"
     ));
     bed.api().up("facts", &project, 0)?;
     let until = Instant::now() + Duration::from_secs(20);
