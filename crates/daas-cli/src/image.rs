@@ -23,6 +23,7 @@ pub(crate) enum ImageVerb {
     #[command(visible_alias = "ls")]
     List,
     /// Shows an image with its configuration.
+    #[command(visible_alias = "inspect")]
     Show {
         /// The image.
         #[arg(value_name = "IMAGE", value_parser = image_name, add = completions::images())]
@@ -89,7 +90,7 @@ pub(crate) struct Make {
     /// Where the packages are [default: the host's own sources].
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
-    /// A file or folder of the daemon's host and where it goes, `/srv/app:/app`.
+    /// A file or folder of the daemon's host and where it goes, `./app:/srv/app`; onto a name that ends with `/`, into it.
     #[arg(long = "copy", value_name = "HOST:IMAGE", value_parser = pair(':'))]
     copies: Vec<(String, String)>,
     /// A variable of the image, `NAME=value`.
@@ -110,6 +111,14 @@ pub(crate) struct Make {
     /// One word of its entry point; say it again for the next word.
     #[arg(long = "entrypoint", value_name = "WORD", allow_hyphen_values = true)]
     entrypoint: Vec<String>,
+    /// One word of its command; say it again for the next word.
+    #[arg(
+        long = "cmd",
+        value_name = "WORD",
+        allow_hyphen_values = true,
+        conflicts_with = "command"
+    )]
+    cmd: Vec<String>,
     /// Its command.
     #[arg(value_name = "COMMAND", last = true)]
     command: Vec<String>,
@@ -139,7 +148,7 @@ pub(crate) async fn run(verb: ImageVerb, talk: &Talk) -> Result<(), Stop> {
         ImageVerb::Load { file } => load(&file, talk).await,
         ImageVerb::Save { image, output } => save(&image, &output, talk).await,
         ImageVerb::Make(make) => {
-            let accepted = talk.client.make_image(&request(make)).await?;
+            let accepted = talk.client.make_image(&request(make)?).await?;
             wait_and_tell(&accepted, talk).await
         }
         ImageVerb::Tag { image, name } => {
@@ -162,21 +171,41 @@ pub(crate) async fn run(verb: ImageVerb, talk: &Talk) -> Result<(), Stop> {
     }
 }
 
-fn request(make: Make) -> MakeRequest {
-    MakeRequest {
+fn request(make: Make) -> Result<MakeRequest, Stop> {
+    let here = std::env::current_dir().map_err(Stop::io("find", "the folder"))?;
+    let mut copies = std::collections::BTreeMap::new();
+    for (host, image) in make.copies {
+        // The daemon has another folder: it is told the whole path.
+        let host = here.join(host).into_os_string().into_string();
+        let host = host.map_err(|path| {
+            Stop::input(
+                "path-not-text",
+                format!(
+                    "cannot use the path `{}`: it is no UTF-8 text",
+                    path.display()
+                ),
+            )
+        })?;
+        copies.insert(host, image);
+    }
+    Ok(MakeRequest {
         base: make.base,
         name: make.name,
         packages: make.packages,
         mirror: make.mirror,
-        copies: make.copies.into_iter().collect(),
+        copies,
         entrypoint: make.entrypoint,
-        command: make.command,
+        command: if make.cmd.is_empty() {
+            make.command
+        } else {
+            make.cmd
+        },
         environment: make.env.into_iter().collect(),
         user: make.user,
         working_dir: make.workdir,
         expose: make.expose,
         labels: make.labels.into_iter().collect(),
-    }
+    })
 }
 
 async fn list(talk: &Talk) -> Result<(), Stop> {

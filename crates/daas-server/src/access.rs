@@ -68,6 +68,25 @@ pub struct Identity {
     pub role: Role,
 }
 
+impl Identity {
+    /// Tells whether he may do what `access` asks.
+    pub(crate) fn must(&self, access: Access) -> Result<(), Failure> {
+        if self.role.may(access) {
+            return Ok(());
+        }
+        let needed = match access {
+            Access::Read => Role::Reader,
+            Access::Operate => Role::Operator,
+            Access::Administer => Role::Administrator,
+        };
+        let message = format!(
+            "cannot do this as {} with the role {}",
+            self.caller, self.role
+        );
+        Err(Failure::new("access-denied", Kind::Forbidden, message).hint(format!("it takes the role {needed}; on the unix socket root is administrator and the group `{GROUP}` operates")))
+    }
+}
+
 /// Marks a request of a process that has no business here.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stranger;
@@ -75,16 +94,7 @@ pub(crate) struct Stranger;
 /// Tells whether whoever sent a request may pass a route that asks for `access`.
 pub(crate) fn admit(access: Access, extensions: &Extensions) -> Result<(), Failure> {
     match extensions.get::<Identity>() {
-        Some(identity) if identity.role.may(access) => Ok(()),
-        Some(identity) => {
-            let needed = match access {
-                Access::Read => Role::Reader,
-                Access::Operate => Role::Operator,
-                Access::Administer => Role::Administrator,
-            };
-            Err(Failure::new("access-denied", Kind::Forbidden, format!("cannot do this as {} with the role {}", identity.caller, identity.role))
-                .hint(format!("it takes the role {needed}; on the unix socket root is administrator and the group `{GROUP}` operates")))
-        }
+        Some(identity) => identity.must(access),
         None if extensions.get::<Stranger>().is_some() => Err(Failure::new("caller-unknown", Kind::Forbidden, "cannot answer to this user")
             .hint(format!("an administrator adds him to the group: `usermod -aG {GROUP} <user>`"))),
         None => Err(Failure::new("token-missing", Kind::Forbidden, "cannot answer without a valid token")

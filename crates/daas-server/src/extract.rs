@@ -215,14 +215,23 @@ pub(crate) struct By(pub(crate) Caller);
 impl<S: Send + Sync> FromRequestParts<S> for By {
     type Rejection = Refused;
 
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let Who(identity) = Who::from_request_parts(parts, state).await?;
+        Ok(Self(identity.caller))
+    }
+}
+
+/// Who calls, and what he may do: for requests of which a part asks for more than the route.
+pub(crate) struct Who(pub(crate) Identity);
+
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = Refused;
+
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
-        let identity = parts.extensions.get::<Identity>();
         // Routes admit before they read; a request without identity does not come this far.
-        identity
-            .map(|identity| Self(identity.caller.clone()))
-            .ok_or_else(|| {
-                Failure::new("caller-unknown", Kind::Bug, "cannot tell who calls").into()
-            })
+        let identity = parts.extensions.get::<Identity>().cloned();
+        let unknown = || Failure::new("caller-unknown", Kind::Bug, "cannot tell who calls");
+        identity.map(Self).ok_or_else(|| unknown().into())
     }
 }
 

@@ -85,6 +85,26 @@ async fn who_shows_no_token_or_a_wrong_one_reaches_nothing() {
     assert!(house.platform.asked().is_empty());
 }
 
+#[tokio::test]
+async fn an_operator_makes_images_of_packages_but_not_of_the_hosts_files() {
+    let house = House::open().await;
+    let make = async |role: Role, copies: &str| {
+        let body = format!("{{\"base\":\"debian:bookworm\",\"copies\":{copies}}}");
+        let head = format!(
+            "POST /api/v1/images/make HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+            house.token(role),
+            body.len()
+        );
+        status(&house.raw_tcp(&(head + &body)).await)
+    };
+    assert_eq!(make(Role::Operator, "{}").await, 202);
+    assert_eq!(make(Role::Operator, "{\"/etc/shadow\":\"/x\"}").await, 403);
+    assert_eq!(
+        make(Role::Administrator, "{\"/srv/app\":\"/app\"}").await,
+        202
+    );
+}
+
 #[test]
 fn what_decides_over_others_takes_an_administrator_and_what_changes_takes_an_operator() {
     for (endpoint, access) in Server::access() {
