@@ -11,6 +11,17 @@ use daas_spec::{LimitsOver, Outcome, ProjectRequest, read_project};
 use std::collections::BTreeMap;
 
 impl Control {
+    /// Returns what an administrator granted to a project.
+    pub(crate) fn policy(&self, project: &ProjectName) -> Result<Policy, Failure> {
+        Ok(Policy {
+            grants: self
+                .store
+                .get::<GrantRecord>(project.as_str())?
+                .map(|s| s.value.grants)
+                .unwrap_or_default(),
+        })
+    }
+
     /// Reads a project with the grants that it has.
     ///
     /// Its name is known only after a first reading, and its grants only by its name: a project that asks for something is read twice.
@@ -25,12 +36,10 @@ impl Control {
         let Some(project) = outcome.project.clone() else {
             return Ok(outcome);
         };
-        let Some(grants) = self.store.get::<GrantRecord>(project.as_str())? else {
+        request.policy = self.policy(&project)?;
+        if request.policy.grants.is_empty() {
             return Ok(outcome);
-        };
-        request.policy = Policy {
-            grants: grants.value.grants,
-        };
+        }
         Ok(read_project(&files, &request))
     }
 }
@@ -96,11 +105,7 @@ impl Projects for Control {
 
     fn grants<'a>(&'a self, project: &'a ProjectName) -> Answer<'a, GrantList> {
         Box::pin(async move {
-            let grants = self
-                .store
-                .get::<GrantRecord>(project.as_str())?
-                .map(|s| s.value.grants)
-                .unwrap_or_default();
+            let grants = self.policy(project)?.grants;
             Ok(GrantList {
                 project: project.clone(),
                 grants,

@@ -177,7 +177,9 @@ impl Control {
         request: UpRequest,
         at: IfRevision,
     ) -> Result<Accepted, Failure> {
-        let (outcome, spec) = self.read_valid(&request)?;
+        let (outcome, mut spec) = self.read_valid(&request)?;
+        let policy = self.policy(&spec.project)?;
+        crate::binds::settle(&mut spec, &request.project.dir, caller, &policy)?;
         let names = Self::names(&request, &outcome, &spec)?;
         let _naming = self.naming.lock().await;
         let mut used = self.used_addresses()?;
@@ -422,10 +424,12 @@ impl Control {
                 .map(|(name, n)| (name.to_string(), *n)),
         );
         let outcome = self.read(&source)?;
-        let spec = outcome
+        let mut spec = outcome
             .spec
             .clone()
             .ok_or_else(|| Failure::of_project(&outcome.diagnostics))?;
+        let policy = self.policy(&spec.project)?;
+        crate::binds::settle(&mut spec, &source.dir, caller, &policy)?;
         self.change(caller, stand, OperationKind::Scale, at, |record| {
             record.addresses = assign(&spec, &record.addresses)?;
             record.spec = spec.clone();
