@@ -42,17 +42,27 @@ pub fn daemon_dies(program: &Path, count: u32) -> Result<String> {
     ))
 }
 
+/// Tells process, restarts and start of each node, as soon as the daemon has looked at all stands.
 fn pids(bed: &Bed, count: u32) -> Result<Vec<Value>> {
+    let until = Instant::now() + Duration::from_secs(5);
     (1..=count)
         .map(|number| {
-            let view = bed.api().get(&format!("/stands/talk-{number}"))?;
-            let node = &view["nodes"][0];
-            ensure!(node["status"] == "running", "talk-{number}: {view}");
-            Ok(Value::Array(vec![
-                node["pid"].clone(),
-                node["restarts"].clone(),
-                node["since_ms"].clone(),
-            ]))
+            loop {
+                let view = bed.api().get(&format!("/stands/talk-{number}"))?;
+                let node = &view["nodes"][0];
+                if node["status"] == "running" {
+                    return Ok(serde_json::json!([
+                        node["pid"],
+                        node["restarts"],
+                        node["since_ms"]
+                    ]));
+                }
+                ensure!(
+                    Instant::now() < until,
+                    "talk-{number} does not run after 5 s: {view}"
+                );
+                std::thread::sleep(Duration::from_millis(10));
+            }
         })
         .collect()
 }
