@@ -5,6 +5,10 @@
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
+    clippy::wildcard_imports,
+    clippy::too_many_lines,
+    clippy::cast_possible_truncation,
+    clippy::semicolon_if_nothing_returned,
     reason = "a measurement for people"
 )]
 

@@ -173,24 +173,9 @@ fn copy_in(path: &Path, owner: Option<(u32, u32)>, stream: File) -> io::Result<u
     let mut folders = Vec::new();
     for entry in tar.entries()? {
         let mut entry = entry?;
-        let inside: PathBuf = entry
-            .path()?
-            .components()
-            .filter(|c| matches!(c, Component::Normal(_)))
-            .collect();
-        if entry
-            .path()?
-            .components()
-            .any(|c| matches!(c, Component::ParentDir))
-        {
-            return Err(io::Error::other("the archive holds a name with `..`"));
-        }
+        let inside = plain(&entry.path()?)?;
         if inside.as_os_str().is_empty() {
             continue;
-        }
-        let target = folder.join(&inside);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent)?;
         }
         let mode = entry.header().mode()? & 0o7777;
         let number =
@@ -199,73 +184,22 @@ fn copy_in(path: &Path, owner: Option<(u32, u32)>, stream: File) -> io::Result<u
             Some(owner) => owner,
             None => (number(entry.header().uid())?, number(entry.header().gid())?),
         };
-        let there = fs::symlink_metadata(&target).ok();
-        let is_folder = entry.header().entry_type().is_dir();
-        if let Some(there) = &there
-            && !(is_folder && there.is_dir())
-        {
-            if there.is_dir() {
-                return Err(io::Error::other(format!(
-                    "{} is a folder and the archive has a file there",
-                    target.display()
-                )));
-            }
-            fs::remove_file(&target)?;
+        let target = folder.join(&inside);
+        if !unpack(&mut entry, &folder, &target, mode)? {
+            continue;
         }
-        match entry.header().entry_type() {
-            tar::EntryType::Directory => {
-                if there.is_none_or(|there| !there.is_dir()) {
-                    fs::create_dir(&target)?;
-                }
-                folders.push((target.clone(), mode));
-            }
-            tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
-                let flags = OFlags::WRONLY
-                    | OFlags::CREATE
-                    | OFlags::EXCL
-                    | OFlags::NOFOLLOW
-                    | OFlags::CLOEXEC;
-                let mut file =
-                    File::from(rustix::fs::open(&target, flags, Mode::RUSR | Mode::WUSR)?);
-                io::copy(&mut entry, &mut file)?;
-            }
-            tar::EntryType::Symlink => {
-                let link = entry
-                    .link_name()?
-                    .ok_or_else(|| io::Error::other("a link to nothing"))?;
-                std::os::unix::fs::symlink(link, &target)?;
-            }
-            tar::EntryType::Link => {
-                let link = entry
-                    .link_name()?
-                    .ok_or_else(|| io::Error::other("a link to nothing"))?;
-                let link: PathBuf = link
-                    .components()
-                    .filter(|c| matches!(c, Component::Normal(_)))
-                    .collect();
-                fs::hard_link(folder.join(link), &target)?;
-                continue;
-            }
-            tar::EntryType::Fifo => rustix::fs::mknodat(
-                rustix::fs::CWD,
-                &target,
-                FileType::Fifo,
-                Mode::from_raw_mode(mode),
-                0,
-            )?,
-            // Devices cannot be made by a stand; what else there is carries no file.
-            _ => continue,
-        }
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         rustix::fs::chownat(
             rustix::fs::CWD,
             &target,
-            Some(uid),
-            Some(gid),
+            uid,
+            gid,
             AtFlags::SYMLINK_NOFOLLOW,
         )?;
-        if !entry.header().entry_type().is_symlink() && !is_folder {
-            fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
+        match entry.header().entry_type() {
+            tar::EntryType::Symlink => {}
+            tar::EntryType::Directory => folders.push((target, mode)),
+            _ => fs::set_permissions(&target, fs::Permissions::from_mode(mode))?,
         }
     }
     // At the end, so that a folder without write permission could be filled.
@@ -275,4 +209,70 @@ fn copy_in(path: &Path, owner: Option<(u32, u32)>, stream: File) -> io::Result<u
     let mut counted = tar.into_inner();
     io::copy(&mut counted, &mut io::sink())?;
     Ok(counted.bytes)
+}
+
+/// The name without a leading slash and `.`.
+fn plain(name: &Path) -> io::Result<PathBuf> {
+    if name.components().any(|c| matches!(c, Component::ParentDir)) {
+        return Err(io::Error::other("the archive holds a name with `..`"));
+    }
+    Ok(name
+        .components()
+        .filter(|c| matches!(c, Component::Normal(_)))
+        .collect())
+}
+
+/// Makes one entry; returns whether its owner and mode are still to be set.
+fn unpack<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    folder: &Path,
+    target: &Path,
+    mode: u32,
+) -> io::Result<bool> {
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let is_folder = entry.header().entry_type().is_dir();
+    if let Ok(there) = fs::symlink_metadata(target) {
+        if is_folder && there.is_dir() {
+            return Ok(true);
+        }
+        if there.is_dir() {
+            return Err(io::Error::other(format!(
+                "{} is a folder and the archive has a file there",
+                target.display()
+            )));
+        }
+        fs::remove_file(target)?;
+    }
+    let link = |entry: &tar::Entry<'_, R>| -> io::Result<PathBuf> {
+        Ok(entry
+            .link_name()?
+            .ok_or_else(|| io::Error::other("the archive holds a link to nothing"))?
+            .into_owned())
+    };
+    match entry.header().entry_type() {
+        tar::EntryType::Directory => fs::create_dir(target)?,
+        tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mut file = File::from(rustix::fs::open(target, flags, Mode::RUSR | Mode::WUSR)?);
+            io::copy(entry, &mut file)?;
+        }
+        tar::EntryType::Symlink => std::os::unix::fs::symlink(link(entry)?, target)?,
+        tar::EntryType::Link => {
+            fs::hard_link(folder.join(plain(&link(entry)?)?), target)?;
+            return Ok(false);
+        }
+        tar::EntryType::Fifo => rustix::fs::mknodat(
+            rustix::fs::CWD,
+            target,
+            FileType::Fifo,
+            Mode::from_raw_mode(mode),
+            0,
+        )?,
+        // Devices cannot be made by a stand; what else there is carries no file.
+        _ => return Ok(false),
+    }
+    Ok(true)
 }

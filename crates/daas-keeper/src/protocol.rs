@@ -46,10 +46,6 @@ pub enum Told {
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a request is made, sent and dropped once; boxing would only clutter the callers"
-)]
 pub enum Request {
     /// Who are you? Answered with [`Response::Hello`] in every version.
     Hello {
@@ -203,10 +199,6 @@ pub struct TtySize {
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an answer is made, sent and dropped once; boxing would only clutter the callers"
-)]
 pub enum Response {
     /// To [`Request::Hello`].
     Hello(Hello),

@@ -1,4 +1,8 @@
 //! What a dead keeper leaves, and every step failing and dying once.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,8 @@
 //! Execs, copies and health checks inside of running nodes.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
 
 mod support;
 

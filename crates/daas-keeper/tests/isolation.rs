@@ -1,4 +1,8 @@
 //! What a node can see and reach.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,8 @@
 //! What hostile or broken nodes cost: their own stand, nobody else, with words that say what happened.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
 
 mod support;
 

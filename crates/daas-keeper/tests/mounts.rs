@@ -1,4 +1,8 @@
 //! Volumes, binds, memory, files, devices.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
 
 mod support;
 

@@ -72,7 +72,7 @@ impl Keeper {
                     }
                 }
                 Ok(None) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_micros(100))
+                    std::thread::sleep(Duration::from_micros(100));
                 }
                 Ok(None) | Err(_) => {
                     return Err(KeeperError::wrong(
@@ -89,7 +89,7 @@ impl Keeper {
         loop {
             match process::reap_one(self.spawner_pid) {
                 Ok(None) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_micros(100))
+                    std::thread::sleep(Duration::from_micros(100));
                 }
                 _ => break,
             }

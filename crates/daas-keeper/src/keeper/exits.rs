@@ -59,7 +59,7 @@ impl Keeper {
             crate::spawner::start(&self.proof, &self.group, self.desk.userns())
         {
             // It joins its cgroups within an RCU grace period.
-            let _ = channel.receive::<crate::birth::Born>();
+            let _ = super::prepare::settled(&mut channel);
             self.spawner_pid = pid;
             self.spawner = channel;
         }

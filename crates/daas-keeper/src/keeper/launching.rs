@@ -14,7 +14,7 @@ use crate::launch::{
 use crate::log::Writer;
 use crate::protocol::{EventKind, Failure, Response};
 use daas_model::{NodeName, NodeState};
-use daas_sys::cgroup::{Ceiling, Mode};
+use daas_sys::cgroup::{Ceiling, Group, Mode};
 use daas_sys::netlink::{self, LinkEnd, OPER_UP};
 use daas_sys::{Attempt, netns, process};
 use rustix::fs::{Gid, Uid};
@@ -48,6 +48,15 @@ struct Newborn {
     error_output: Option<OwnedFd>,
     input: Option<OwnedFd>,
     links: Vec<PlannedLink>,
+}
+
+/// The pipes of a node: its ends and ours.
+#[derive(Default)]
+struct Ends {
+    theirs: Option<[OwnedFd; 3]>,
+    output: Option<OwnedFd>,
+    error_output: Option<OwnedFd>,
+    input: Option<OwnedFd>,
 }
 
 struct PlannedLink {
@@ -198,23 +207,11 @@ impl Keeper {
         failure
     }
 
-    /// Prepares everything for a node and tells the spawner to bear it.
+    /// Prepares everything for a node and tells the spawner to bear it. Whatever can fail comes before that: the spawner's answer must be heard.
     fn send_birth(&mut self, name: &NodeName) -> Result<Newborn, KeeperError> {
         let throw_away = self.throw_away();
         let launch = self.node(name)?.launch.clone();
-        self.steps.take("start.cgroup")?;
-        let limits = launch.limits;
-        let ceiling = Ceiling {
-            cpu_milli: limits.cpus.map(|c| c.0),
-            memory: limits.memory.map(|m| m.0),
-            pids: limits.pids,
-        };
-        if let Some(old) = self.nodes.get_mut(name).and_then(|n| n.group.take()) {
-            // Kernels from 6.14 on kill whatever is born into a cgroup that was ever killed: each life gets a new one.
-            old.remove(Duration::from_secs(2))?;
-        }
-        let group = self.group.create_node(name.as_str(), &ceiling)?;
-        self.watch_node_group(name, &group);
+        let group = self.new_group(name, &launch)?;
         self.steps.take("start.merge")?;
         self.desk.merge(name, &launch.lowers, throw_away)?;
         self.steps.take("start.mounts")?;
@@ -240,28 +237,18 @@ impl Keeper {
             NetworkLaunch::Interfaces(_) | NetworkLaunch::None => None,
         };
         let mounts = self.plan_mounts(&launch, &mut put)?;
-        let (mut output, mut error_output, mut input) = (None, None, None);
-        let stdio = if launch.tty {
-            None
+        let ends = if launch.tty {
+            Ends::default()
         } else {
-            let (out, out_end) = self.node_pipe(&launch)?;
-            let (err, err_end) = self.node_pipe(&launch)?;
-            let in_end = if launch.stdin_open {
-                let (end, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-                    .attempt(|| "make a pipe")?;
-                self.give_pipe(&end, &launch)?;
-                input = Some(ours);
-                end
-            } else {
-                OwnedFd::from(
-                    desk::open_file(std::path::Path::new("/dev/null"))
-                        .attempt(|| "open /dev/null")?,
-                )
-            };
-            output = Some(out);
-            error_output = Some(err);
-            Some([put(in_end), put(out_end), put(err_end)])
+            self.make_ends(&launch)?
         };
+        let Ends {
+            theirs,
+            output,
+            error_output,
+            input,
+        } = ends;
+        let stdio = theirs.map(|fds| fds.map(&mut put));
         let (links, plans) = self.plan_links(&launch)?;
         let birth = NodeBirth {
             resolver: !links.is_empty(),
@@ -282,18 +269,6 @@ impl Keeper {
         self.spawner
             .send_parcel(&Birth::Node(Box::new(birth)), &borrowed)
             .attempt(|| "ask the spawner")?;
-        let log = self.log_path(name);
-        if let Some(node) = self.nodes.get_mut(name) {
-            node.oom_seen = group.oom_kills();
-            node.pids_seen = group.pids_refused();
-            node.group = Some(group);
-            if node.log.is_none() {
-                node.log = Some(
-                    Writer::open(&log, node.launch.log.max_bytes.0, node.launch.log.keep)
-                        .attempt(|| format!("open {}", log.display()))?,
-                );
-            }
-        }
         Ok(Newborn {
             name: name.clone(),
             status,
@@ -301,6 +276,62 @@ impl Keeper {
             error_output,
             input,
             links,
+        })
+    }
+
+    /// Makes the cgroup of a node's new life, and sees to its log.
+    fn new_group(&mut self, name: &NodeName, launch: &NodeLaunch) -> Result<Group, KeeperError> {
+        self.steps.take("start.cgroup")?;
+        let limits = launch.limits;
+        let ceiling = Ceiling {
+            cpu_milli: limits.cpus.map(|c| c.0),
+            memory: limits.memory.map(|m| m.0),
+            pids: limits.pids,
+        };
+        if let Some(old) = self.nodes.get_mut(name).and_then(|n| n.group.take()) {
+            // Kernels from 6.14 on kill whatever is born into a cgroup that was ever killed: each life gets a new one.
+            old.remove(Duration::from_secs(2))?;
+        }
+        let group = self.group.create_node(name.as_str(), &ceiling)?;
+        self.watch_node_group(name, &group);
+        let log = self.log_path(name);
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.oom_seen = group.oom_kills();
+            node.pids_seen = group.pids_refused();
+            node.group = Some(group.clone());
+            if node.log.is_none() {
+                node.log = Some(
+                    Writer::open(&log, launch.log.max_bytes.0, launch.log.keep)
+                        .attempt(|| format!("open {}", log.display()))?,
+                );
+            }
+        }
+        Ok(group)
+    }
+
+    /// Makes the pipes of a node without a terminal.
+    fn make_ends(&self, launch: &NodeLaunch) -> Result<Ends, KeeperError> {
+        let (output, out_end) = self.node_pipe(launch)?;
+        let (error_output, err_end) = self.node_pipe(launch)?;
+        let (in_end, input) = if launch.stdin_open {
+            let (end, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+                .attempt(|| "make a pipe")?;
+            self.give_pipe(&end, launch)?;
+            (end, Some(ours))
+        } else {
+            (
+                OwnedFd::from(
+                    desk::open_file(std::path::Path::new("/dev/null"))
+                        .attempt(|| "open /dev/null")?,
+                ),
+                None,
+            )
+        };
+        Ok(Ends {
+            theirs: Some([in_end, out_end, err_end]),
+            output: Some(output),
+            error_output: Some(error_output),
+            input,
         })
     }
 
@@ -792,11 +823,14 @@ fn sorted(mounts: &[MountLaunch]) -> Vec<&MountLaunch> {
     all
 }
 
+/// Addresses with their prefixes, and gateways.
+type Addresses = (Vec<(IpAddr, u8)>, Vec<IpAddr>);
+
 fn addresses_of(
     interface: &InterfaceLaunch,
     network: &crate::launch::BridgeLaunch,
     node: &NodeName,
-) -> Result<(Vec<(IpAddr, u8)>, Vec<IpAddr>), KeeperError> {
+) -> Result<Addresses, KeeperError> {
     let (mut addresses, mut gateways) = (Vec::new(), Vec::new());
     for address in interface
         .ipv4
@@ -824,10 +858,7 @@ fn addresses_of(
 
 fn check(launch: &NodeLaunch) -> Result<(), KeeperError> {
     let too_large = |id: &u32| *id >= IDS_PER_STAND;
-    if too_large(&launch.uid)
-        || too_large(&launch.gid)
-        || launch.groups.iter().any(|g| too_large(g))
-    {
+    if too_large(&launch.uid) || too_large(&launch.gid) || launch.groups.iter().any(too_large) {
         return Err(KeeperError::Wrong {
             what: format!(
                 "node {} cannot run as {}:{}",

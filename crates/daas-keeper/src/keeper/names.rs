@@ -171,10 +171,10 @@ impl Keeper {
             match self.names.zone.reply(&networks, question, true) {
                 Reply::Answer(answer) => {
                     self.names
-                        .send(&mut self.eyes, &Asker::Udp(node.clone(), from), &answer)
+                        .send(&mut self.eyes, &Asker::Udp(node.clone(), from), &answer);
                 }
                 Reply::Forward(upstreams) => {
-                    self.forward(question.to_vec(), Asker::Udp(node.clone(), from), upstreams)
+                    self.forward(question.to_vec(), Asker::Udp(node.clone(), from), upstreams);
                 }
                 Reply::Nothing => {}
             }

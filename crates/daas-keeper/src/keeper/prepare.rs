@@ -1,6 +1,8 @@
 //! Everything that a keeper does before it is known which stand it will hold.
 
 use super::{Eyes, Keeper, Source, conns, names};
+use crate::birth::Born;
+use crate::channel::Channel;
 use crate::desk::{DISK, Desk};
 use crate::disk::Disk;
 use crate::error::KeeperError;
@@ -91,6 +93,7 @@ fn bind(dir: &Path) -> Result<UnixListener, Fault> {
 pub(crate) fn live(inherited: Inherited) -> i32 {
     let Inherited { seed, listener } = inherited;
     let dir = seed.dir.clone();
+    super::state::note_birth(&dir);
     let spare = listener.try_clone();
     match Keeper::prepare(seed, listener) {
         Ok(keeper) => {
@@ -109,22 +112,7 @@ pub(crate) fn live(inherited: Inherited) -> i32 {
 impl Keeper {
     fn prepare(seed: KeeperSeed, listener: UnixListener) -> Result<Self, KeeperError> {
         let proof = SingleThread::prove().attempt(|| "become a keeper")?;
-        if seed.protocol != VERSION {
-            return Err(KeeperError::wrong(format!(
-                "the keeper speaks version {VERSION} and was asked for {}",
-                seed.protocol
-            )));
-        }
-        if seed.uid_count == 0
-            || seed.uid_count > crate::launch::IDS_PER_STAND
-            || seed.uid_base.checked_add(seed.uid_count).is_none()
-            || seed.uid_base < 65_536
-        {
-            return Err(KeeperError::wrong(format!(
-                "{} ids from {} are no range for a stand",
-                seed.uid_count, seed.uid_base
-            )));
-        }
+        check(&seed)?;
         let mut steps = Steps::from_env();
         let signals = Signals::take(&[17]).attempt(|| "take signals")?;
         raise_limits();
@@ -179,26 +167,8 @@ impl Keeper {
         )
         .attempt(|| "watch cgroups")?;
         let eyes = Eyes::open().attempt(|| "make the loop")?;
-        fs::create_dir_all(seed.dir.join(LOGS_FOLDER)).attempt(|| "make the folder of logs")?;
-        fs::set_permissions(
-            seed.dir.join(LOGS_FOLDER),
-            fs::Permissions::from_mode(0o700),
-        )
-        .attempt(|| "make the folder of logs")?;
-
-        match spawner.receive().attempt(|| "hear from the spawner")? {
-            Some(crate::birth::Born::Ready) => {}
-            Some(crate::birth::Born::Failed(step, errno)) => {
-                return Err(Fault {
-                    attempt: step,
-                    source: std::io::Error::from_raw_os_error(errno),
-                }
-                .into());
-            }
-            Some(crate::birth::Born::Pid(_)) | None => {
-                return Err(KeeperError::wrong("the spawner ended"));
-            }
-        }
+        make_logs_folder(&seed.dir)?;
+        settled(&mut spawner)?;
         steps.take("prepare.ready")?;
         let mut keeper = Self {
             proof,
@@ -262,6 +232,50 @@ impl Keeper {
         for file in files.into_iter().flatten() {
             self.watch_cgroup_file(&file, None);
         }
+    }
+}
+
+fn check(seed: &KeeperSeed) -> Result<(), KeeperError> {
+    if seed.protocol != VERSION {
+        return Err(KeeperError::wrong(format!(
+            "the keeper speaks version {VERSION} and was asked for {}",
+            seed.protocol
+        )));
+    }
+    let count = seed.uid_count;
+    if count == 0
+        || count > crate::launch::IDS_PER_STAND
+        || seed.uid_base.checked_add(count).is_none()
+        || seed.uid_base < 65_536
+    {
+        return Err(KeeperError::wrong(format!(
+            "{count} ids from {} are no range for a stand",
+            seed.uid_base
+        )));
+    }
+    Ok(())
+}
+
+fn make_logs_folder(dir: &Path) -> Result<(), Fault> {
+    let logs = dir.join(LOGS_FOLDER);
+    fs::create_dir_all(&logs)
+        .and_then(|()| fs::set_permissions(&logs, fs::Permissions::from_mode(0o700)))
+        .attempt(|| format!("make {}", logs.display()))
+}
+
+/// Waits until the spawner sits in its cgroups and namespaces.
+pub(super) fn settled(spawner: &mut Channel) -> Result<(), KeeperError> {
+    match spawner
+        .receive::<Born>()
+        .attempt(|| "hear from the spawner")?
+    {
+        Some(Born::Ready) => Ok(()),
+        Some(Born::Failed(attempt, errno)) => Err(Fault {
+            attempt,
+            source: std::io::Error::from_raw_os_error(errno),
+        }
+        .into()),
+        Some(Born::Pid(_)) | None => Err(KeeperError::wrong("the spawner ended")),
     }
 }
 

@@ -44,3 +44,18 @@ impl Keeper {
         }
     }
 }
+
+/// Writes down whose process this is before anything is made, so that whoever sweeps finds it.
+pub(super) fn note_birth(dir: &std::path::Path) {
+    let pid = i32::try_from(std::process::id()).unwrap_or(0);
+    let state = KeeperState {
+        version: VERSION,
+        pid,
+        pid_start: process::start_time(pid).unwrap_or(0),
+        stand: None,
+        observed: StandObserved::default(),
+    };
+    if let Ok(text) = serde_json::to_vec(&state) {
+        let _ = super::prepare::write_private(&dir.join(STATE), &text);
+    }
+}

@@ -120,9 +120,9 @@ impl Keeper {
                 self.alarm_in(grace, Alarm::Grace(name.clone(), life));
                 self.state_dirty = true;
                 if hooked {
-                    self.next_pre_stop(name)
+                    self.next_pre_stop(name);
                 } else {
-                    self.signal_end(name)
+                    self.signal_end(name);
                 }
                 true
             }
@@ -195,7 +195,7 @@ impl Keeper {
             match process::reap_one(pid) {
                 Ok(Some(end)) => self.node_ended(name, end),
                 Ok(None) if std::time::Instant::now() < until => {
-                    std::thread::sleep(Duration::from_micros(200))
+                    std::thread::sleep(Duration::from_micros(200));
                 }
                 Ok(None) => {
                     return Err(KeeperError::wrong(format!(
