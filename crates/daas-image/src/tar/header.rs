@@ -64,7 +64,8 @@ impl Header<'_> {
             b'4' => Flag::Entry(EntryKind::BlockDevice),
             b'5' => Flag::Entry(EntryKind::Directory),
             b'6' => Flag::Entry(EntryKind::Fifo),
-            b'S' => Flag::Sparse,
+            // GNU tar sees a plain file where the magic is another, Python a sparse one.
+            b'S' if self.is_gnu() => Flag::Sparse,
             b'L' => Flag::LongName,
             b'K' => Flag::LongLink,
             b'x' | b'X' => Flag::Pax,

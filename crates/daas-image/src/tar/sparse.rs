@@ -17,7 +17,7 @@ pub(super) fn pieces_of_block(block: &[u8]) -> Result<Vec<Piece>, &'static str> 
     Ok(pieces)
 }
 
-/// Checks that pieces ascend, do not overlap, stay in the file and use exactly the stored bytes.
+/// Checks that pieces ascend, do not overlap, end with the file and use exactly the stored bytes.
 pub(super) fn check(pieces: &[Piece], real: u64, stored: u64) -> Result<(), &'static str> {
     let mut end = 0u64;
     let mut sum = 0u64;
@@ -31,8 +31,9 @@ pub(super) fn check(pieces: &[Piece], real: u64, stored: u64) -> Result<(), &'st
             .ok_or("a sparse map out of range")?;
         sum += piece.len;
     }
-    if end > real || real > i64::MAX.cast_unsigned() {
-        return Err("a sparse map beyond the end of its file");
+    // GNU tar cuts the file where the map ends, others at the size that is told: the two must say the same.
+    if end != real || real > i64::MAX.cast_unsigned() {
+        return Err("a sparse map that does not end where its file does");
     }
     if sum == stored {
         Ok(())

@@ -335,8 +335,10 @@ fn agree(bytes: &[u8], dir: &Path, what: &str) -> bool {
         bytes: daas_model::ByteSize::mib(64),
         ..Budget::default()
     };
-    if unpack(bytes, &ours, &budget).is_err() {
-        return false;
+    match unpack(bytes, &ours, &budget) {
+        // An owner beyond a stand's ids is nobody here, on purpose.
+        Ok(applied) if applied.clamped_owners == 0 => {}
+        _ => return false,
     }
     let args = [
         "--xattrs",
@@ -354,9 +356,18 @@ fn agree(bytes: &[u8], dir: &Path, what: &str) -> bool {
     if !output.status.success() {
         return false;
     }
+    // Times of folders: GNU tar gives one that no entry names the moment, and some that are named as well when something else
+    // was implied beside them. What an undamaged archive says of them is compared above.
     let clean = |dir: &Path| {
         let mut found = tree(dir);
         found.remove("");
+        for line in found.values_mut().filter(|line| line.starts_with('4')) {
+            *line = line
+                .split(' ')
+                .filter(|word| !word.starts_with("t="))
+                .collect::<Vec<_>>()
+                .join(" ");
+        }
         found
     };
     let (ours, theirs) = (clean(&ours), clean(&theirs));
