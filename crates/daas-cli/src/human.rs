@@ -58,6 +58,28 @@ fn date(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// Gives names the order in which people count: `shop-2` before `shop-10`.
+pub(crate) fn order(name: &str) -> Vec<(String, u64)> {
+    let mut parts = vec![(String::new(), 0)];
+    let mut digits = String::new();
+    for c in name.chars().chain(['\0']) {
+        if c.is_ascii_digit() && digits.len() < 19 {
+            digits.push(c);
+            continue;
+        }
+        if let Some(last) = parts.last_mut().filter(|_| !digits.is_empty()) {
+            // Up to 19 digits always fit.
+            last.1 = digits.parse().unwrap_or(0);
+            digits.clear();
+            parts.push((String::new(), 0));
+        }
+        if let Some(last) = parts.last_mut() {
+            last.0.push(c);
+        }
+    }
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +104,36 @@ mod tests {
         assert_eq!(
             [7, 1_234, 61_000].map(duration),
             ["7 ms", "1.2 s", "1 min 1 s"]
+        );
+    }
+
+    #[test]
+    fn names_are_in_the_order_in_which_people_count() {
+        let mut names = [
+            "shop-10",
+            "shop-2",
+            "shop",
+            "a-1-b",
+            "a-1",
+            "shop-1",
+            "99999999999999999999999",
+            "b2c10",
+            "b2c9",
+        ];
+        names.sort_by_cached_key(|name| order(name));
+        assert_eq!(
+            names,
+            [
+                "99999999999999999999999",
+                "a-1",
+                "a-1-b",
+                "b2c9",
+                "b2c10",
+                "shop",
+                "shop-1",
+                "shop-2",
+                "shop-10"
+            ]
         );
     }
 

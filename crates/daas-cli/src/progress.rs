@@ -99,8 +99,8 @@ struct Board {
 enum Form {
     /// Nothing is shown.
     Silent,
-    /// A line at each change, for logs of CI.
-    Plain(Box<Talk>),
+    /// A line at each change, for logs of CI; of several operations, only their ends.
+    Plain(Box<Talk>, usize),
     /// One moving line per node.
     Nodes(MultiProgress),
     /// One moving line per stand.
@@ -121,7 +121,7 @@ impl Board {
         let form = if talk.quiet {
             Form::Silent
         } else if !talk.terminal.err_is_terminal || talk.json {
-            Form::Plain(Box::new(talk.clone()))
+            Form::Plain(Box::new(talk.clone()), operations)
         } else if operations <= 1 {
             Form::Nodes(MultiProgress::new())
         } else if operations <= MOST_LINES {
@@ -141,7 +141,12 @@ impl Board {
         let thing = thing(operation);
         match &self.form {
             Form::Silent => {}
-            Form::Plain(talk) => {
+            Form::Plain(talk, 2..) => {
+                if operation.state.is_over() {
+                    talk.say(ended(operation));
+                }
+            }
+            Form::Plain(talk, _) => {
                 for progress in &operation.nodes {
                     let key = format!("{thing}/{}", progress.node);
                     let words = words(&progress.phase, false);
@@ -275,6 +280,17 @@ pub(crate) fn deed(kind: OperationKind) -> &'static str {
         OperationKind::Scale => "is scaled",
         OperationKind::Pull => "is here",
         OperationKind::Make => "is made",
+    }
+}
+
+/// Writes what became of an operation.
+fn ended(operation: &Operation) -> String {
+    let thing = thing(operation);
+    match operation.state {
+        OperationState::Done => format!("`{thing}` {} ({})", deed(operation.kind), took(operation)),
+        OperationState::Failed => format!("`{thing}` failed ({})", took(operation)),
+        OperationState::Replaced => format!("`{thing}` was asked for something else meanwhile"),
+        OperationState::Running => format!("`{thing}` is on its way"),
     }
 }
 

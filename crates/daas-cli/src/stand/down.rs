@@ -1,6 +1,7 @@
 use super::up::{tell_accepted, wait_and_tell};
 use crate::completions;
 use crate::exit;
+use crate::human;
 use crate::stop::Stop;
 use crate::talk::Talk;
 use clap::{ArgGroup, Args};
@@ -51,7 +52,7 @@ pub(crate) async fn run(down: Down, talk: &Talk) -> Result<(), Stop> {
             .iter()
             .filter(|stand| down.all || down.project.as_ref() == Some(&stand.project)),
     );
-    going.sort_by(|a, b| a.name.cmp(&b.name));
+    going.sort_by_cached_key(|stand| human::order(stand.name.as_str()));
     going.dedup_by(|a, b| a.name == b.name);
     if going.is_empty() {
         talk.say("there is no such stand; nothing was changed");

@@ -6,7 +6,8 @@ use crate::talk::Talk;
 use daas_api::StandSummary;
 
 pub(crate) async fn run(talk: &Talk) -> Result<(), Stop> {
-    let stands = talk.client.stands().await?;
+    let mut stands = talk.client.stands().await?;
+    stands.sort_by_cached_key(|stand| human::order(stand.name.as_str()));
     talk.show(&stands, || table(&stands, talk.terminal.now_ms()))?;
     if stands.is_empty() && !talk.json {
         talk.say("there is no stand; `daas stand up` makes one of the compose file here");

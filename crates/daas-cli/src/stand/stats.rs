@@ -66,9 +66,16 @@ fn table(before: &StandStats, now: &StandStats) -> Table {
         let limit = is
             .memory_limit_bytes
             .map_or_else(|| "-".to_owned(), human::size);
-        let pids = is
-            .pids_limit
-            .map_or_else(|| is.pids.to_string(), |most| format!("{}/{most}", is.pids));
+        let pids = is.pids_limit.map_or_else(
+            || {
+                if is.pids == 0 {
+                    "-".to_owned()
+                } else {
+                    is.pids.to_string()
+                }
+            },
+            |most| format!("{}/{most}", is.pids),
+        );
         let waits = is.pressure.map_or_else(
             || "-".to_owned(),
             |p| format!("{:.0}/{:.0}/{:.0} %", p.cpu, p.memory, p.io),
@@ -76,7 +83,12 @@ fn table(before: &StandStats, now: &StandStats) -> Table {
         table.row([
             name,
             percent(is.cpu_us.saturating_sub(was.cpu_us), elapsed_us),
-            human::size(is.memory_bytes),
+            // Nothing at all: the host's cgroups do not measure single nodes (v1).
+            if is.memory_bytes == 0 {
+                "-".to_owned()
+            } else {
+                human::size(is.memory_bytes)
+            },
             limit,
             pids,
             format!(

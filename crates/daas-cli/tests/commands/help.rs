@@ -1,16 +1,18 @@
 use crate::house::run;
+use std::path::Path;
 
-/// Every command line word by word, so that no change of a word goes unseen.
+const HEAD: &str = include_str!("cli_head.md");
+const EVERYWHERE: &str = "\nEverywhere:\n";
+
+/// The page holds every command line word by word, so that no change of a word goes unseen.
 #[test]
-fn help_tells_every_noun_verb_and_option() {
-    let mut all = String::new();
-    let nouns: [(&str, &[&str]); 7] = [
-        ("", &[]),
+fn the_checked_in_page_tells_every_noun_verb_and_option() {
+    let nouns: [(&str, &[&str]); 8] = [
         (
             "stand",
             &[
                 "up", "plan", "list", "show", "logs", "exec", "copy", "stats", "events", "start",
-                "scale", "down", "forward",
+                "stop", "restart", "pause", "resume", "scale", "down", "forward",
             ],
         ),
         ("project", &["check", "grants", "grant", "revoke"]),
@@ -26,19 +28,68 @@ fn help_tells_every_noun_verb_and_option() {
         ),
         ("doctor", &[]),
         ("serve", &[]),
+        ("completions", &[]),
+        ("man", &[]),
     ];
+    let first = run(&["--help"]).out();
+    let (own, everywhere) = first.split_once(EVERYWHERE).unwrap();
+    let mut page = format!(
+        "{HEAD}```\n{}```\n",
+        everywhere.split("\n\n").next().unwrap().to_owned() + "\n"
+    );
+    page.push_str(&format!("\n## daas\n\n```\n{own}```\n"));
     for (noun, verbs) in nouns {
         for verb in std::iter::once(&"").chain(verbs) {
-            let words: Vec<&str> = [noun, verb, "--help"]
+            let words: Vec<&str> = [noun, verb]
                 .into_iter()
                 .filter(|word| !word.is_empty())
                 .collect();
-            let said = run(&words);
+            let said = run(&[&words[..], &["--help"]].concat());
             assert_eq!((said.code, said.err.as_str()), (0, ""), "{words:?}");
-            all.push_str(&format!("$ daas {}\n{}\n", words.join(" "), said.out()));
+            let own = said.out().split_once(EVERYWHERE).unwrap().0.to_owned();
+            page.push_str(&format!(
+                "\n{} daas {}\n\n```\n{own}```\n",
+                "#".repeat(words.len() + 1),
+                words.join(" ")
+            ));
         }
     }
-    insta::assert_snapshot!(all);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
+    if std::env::var_os("DAAS_BLESS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap_or_default() == page,
+        "docs/reference/cli.md is not what the code says; write it anew with DAAS_BLESS=1"
+    );
+}
+
+/// What clap knows is what the page lists.
+#[test]
+fn no_verb_is_missing_on_the_page() {
+    let page = include_str!("../../../../docs/reference/cli.md");
+    for noun in ["stand", "project", "image", "system"] {
+        let help = run(&[noun, "--help"]).out();
+        let verbs = help
+            .split("Verbs:\n")
+            .nth(1)
+            .unwrap()
+            .split("\n\n")
+            .next()
+            .unwrap()
+            .lines()
+            .filter_map(|line| {
+                line.split_whitespace()
+                    .next()
+                    .filter(|_| line.starts_with("  ") && !line.starts_with("   "))
+            });
+        for verb in verbs.map(str::to_owned).collect::<Vec<_>>() {
+            assert!(
+                page.contains(&format!("### daas {noun} {verb}\n")),
+                "{noun} {verb}"
+            );
+        }
+    }
 }
 
 #[test]
