@@ -59,6 +59,21 @@ fn write(path: &Path, value: &str) -> Result<(), Fault> {
         .attempt(|| format!("write `{value}` to {}", path.display()))
 }
 
+/// Removes a cgroup without processes; none there is fine, one that is still in use stays.
+fn remove_empty(path: &Path) -> Result<(), Fault> {
+    match fs::remove_dir(path) {
+        Err(e)
+            if !matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ResourceBusy
+            ) =>
+        {
+            Err(e).attempt(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn make(path: &Path) -> Result<(), Fault> {
     match fs::create_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -259,7 +274,10 @@ impl Group {
                 }
             }
         }
+        // A fresh folder for every launch: the kernel kills whoever is born by CLONE_INTO_CGROUP into a cgroup that was once killed as a
+        // whole, because it compares the kill count of the parent's cgroup with that of the new one (seen on 6.18, kernel/cgroup/cgroup.c).
         for path in group.v1.values().chain([&group.unified]) {
+            remove_empty(path)?;
             make(path)?;
         }
         group.limit(ceiling)?;
