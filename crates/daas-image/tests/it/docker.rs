@@ -73,7 +73,7 @@ fn root_docker_loads_what_is_saved_and_we_load_what_docker_saves() {
         other
             .load(&dir.path().join("theirs.tar"), None, &Silent)
             .unwrap(),
-        [name.clone()]
+        std::slice::from_ref(&name)
     );
     assert_eq!(other.resolve(&name).unwrap().unwrap().id, id);
     drop(docker);
