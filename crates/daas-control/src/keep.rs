@@ -232,5 +232,6 @@ fn orphan(id: &StandId) -> daas_engine::Order {
         spec: Arc::new(spec),
         addresses: daas_plan::Addresses::default(),
         host_address: None,
+        grace: None,
     }
 }

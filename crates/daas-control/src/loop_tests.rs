@@ -59,6 +59,7 @@ fn record(stand: &str, nodes: &[&str]) -> StandRecord {
         expires_ms: None,
         addresses: Addresses::default(),
         host_address: None,
+        grace: None,
         once: Once::default(),
     }
 }

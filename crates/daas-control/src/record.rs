@@ -1,7 +1,7 @@
 //! What is remembered of a stand and of a project.
 
 use daas_api::ProjectSource;
-use daas_model::{Grant, NodeName, ProjectName, StandId, StandName, StandSpec};
+use daas_model::{Grant, NodeName, ProjectName, Span, StandId, StandName, StandSpec};
 use daas_plan::{Addresses, Power};
 use daas_store::Record;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct StandRecord {
     pub addresses: Addresses,
     /// Its own address on the host.
     pub host_address: Option<IpAddr>,
+    /// How long nodes may take to end, when a person said so with the last request.
+    #[serde(default)]
+    pub grace: Option<Span>,
     /// What is still to be done once, whatever the description says; the loop clears it.
     #[serde(default)]
     pub once: Once,

@@ -75,6 +75,7 @@ pub(crate) fn order(record: &StandRecord) -> Order {
         spec: Arc::new(record.spec.clone()),
         addresses: record.addresses.clone(),
         host_address: record.host_address,
+        grace: record.grace,
     }
 }
 

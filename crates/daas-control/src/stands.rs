@@ -158,6 +158,7 @@ impl Control {
                 &before.map(|b| b.addresses.clone()).unwrap_or_default(),
             )?,
             host_address,
+            grace: None,
             once,
         })
     }
@@ -377,6 +378,7 @@ impl Control {
         };
         self.change(caller, stand, kind, at, |record| {
             Self::known_nodes(record, &request.nodes)?;
+            record.grace = request.grace;
             let all = request.nodes.is_empty();
             match action {
                 Action::Start => {

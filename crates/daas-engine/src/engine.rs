@@ -1,6 +1,6 @@
 use crate::error::EngineError;
 use daas_keeper::protocol::EventKind;
-use daas_model::{ImageName, NodeName, StandId, StandName, StandObserved, StandSpec};
+use daas_model::{ImageName, NodeName, Span, StandId, StandName, StandObserved, StandSpec};
 use daas_plan::{Addresses, Step};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,6 +21,8 @@ pub struct Order {
     pub addresses: Addresses,
     /// Its own address on the host.
     pub host_address: Option<IpAddr>,
+    /// How long nodes may take to end, instead of their own grace.
+    pub grace: Option<Span>,
 }
 
 /// How far a long step is.

@@ -17,8 +17,8 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-/// How long a link outlives the request to end, for loops that finish their turn.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a link outlives the request to end: a turn that is not done by then is done again by the next daemon.
+const LINGER: std::time::Duration = std::time::Duration::from_millis(500);
 
 type Answer = Result<Response, Failure>;
 

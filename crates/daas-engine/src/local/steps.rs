@@ -27,12 +27,18 @@ impl LocalEngine {
             Step::Reshape { base } => self.reshape(order, base).await,
             Step::Start { nodes } => self.start_nodes(order, nodes, tell).await,
             Step::Restart { nodes } => {
-                self.each(order, nodes, |node| Request::Restart { node, grace: None })
-                    .await
+                self.each(order, nodes, |node| Request::Restart {
+                    node,
+                    grace: order.grace,
+                })
+                .await
             }
             Step::Stop { nodes } => {
-                self.each(order, nodes, |node| Request::Stop { node, grace: None })
-                    .await
+                self.each(order, nodes, |node| Request::Stop {
+                    node,
+                    grace: order.grace,
+                })
+                .await
             }
             Step::Remove { nodes } => {
                 self.each(order, nodes, |node| Request::Remove { node })
