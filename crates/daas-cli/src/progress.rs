@@ -120,7 +120,7 @@ impl Board {
     fn new(talk: &Talk, operations: usize) -> Self {
         let form = if talk.quiet {
             Form::Silent
-        } else if !talk.terminal.err_is_terminal || talk.json {
+        } else if !talk.terminal.err_is_terminal {
             Form::Plain(Box::new(talk.clone()), operations)
         } else if operations <= 1 {
             Form::Nodes(MultiProgress::new())

@@ -42,7 +42,8 @@ impl Talk {
         Ok(Self {
             client: Client::new(address, token),
             json: global.json,
-            quiet: global.quiet,
+            // With JSON, standard error holds nothing but a problem.
+            quiet: global.quiet || global.json,
             paint: global.color.paint(terminal.out_is_terminal),
             words_paint: global.color.paint(terminal.err_is_terminal),
             terminal,

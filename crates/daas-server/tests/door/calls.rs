@@ -627,6 +627,68 @@ async fn what_is_wrong_with_a_request_is_said_as_a_problem() {
     }
 }
 
+/// Names that other platforms fell over (security notes, section 3.4).
+const NASTY: [&str; 20] = [
+    "",
+    "..",
+    ".",
+    "../../etc/passwd",
+    "/",
+    "a/b",
+    "-rf",
+    "--upload-pack=x",
+    "$(id)",
+    "`id`",
+    "a;id",
+    "a|id",
+    "a\nb",
+    "a\0b",
+    "a\r\nX-Y: z",
+    "\u{202e}abc",
+    "é",
+    "😀",
+    "A",
+    "con",
+];
+
+#[tokio::test]
+async fn nasty_names_in_every_place_are_the_askers_fault_and_reach_nobody() {
+    let house = House::open().await;
+    house.platform.add_stand("shop");
+    let mut long: Vec<String> = NASTY.map(str::to_owned).to_vec();
+    long.extend(["a".repeat(64), "a".repeat(8000)]);
+    for endpoint in ENDPOINTS {
+        let parts = endpoint.parts().count();
+        for place in 0..parts {
+            for name in &long {
+                // `con` is a good name of something that is not there.
+                let mut all = vec!["shop"; parts];
+                all[place] = name;
+                let path = endpoint.path_with(&all);
+                let answer = house.raw(&format!("{} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", endpoint.method)).await;
+                let is_image = endpoint.path.contains("{image}");
+                let known = ["con"].contains(&name.as_str())
+                    || is_image
+                    || (endpoint.path.starts_with("/projects/{project}") && name == "con");
+                assert!(
+                    (400..500).contains(&status(&answer)) || (known && status(&answer) < 300),
+                    "{} {name:?}: {answer}",
+                    endpoint.id
+                );
+            }
+        }
+    }
+    assert!(
+        house
+            .platform
+            .asked()
+            .iter()
+            .all(|line| line.contains("remove image") || line.contains("grants con")),
+        "{:?}",
+        house.platform.asked()
+    );
+}
+
 #[tokio::test]
 async fn a_body_that_is_too_long_is_refused_before_it_is_read() {
     let house = House::open().await;
