@@ -4,9 +4,11 @@ use crate::args::Cli;
 use crate::stop::Stop;
 use crate::talk::Talk;
 use clap::CommandFactory;
-use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 use daas_client::{Address, Client};
+use daas_model::StandName;
+use std::ffi::OsStr;
 use std::time::Duration;
 
 /// How long a shell waits for names: a person who pressed Tab notices more.
@@ -49,6 +51,37 @@ pub(crate) fn stands() -> ArgValueCandidates {
                 .map(|stand| stand.name.to_string())
                 .collect())
         })
+    })
+}
+
+/// Completes `stand/node`: first the stand, then its nodes.
+pub(crate) fn targets() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let typed = typed.to_string_lossy().into_owned();
+        let names = ask(async |client| {
+            match typed
+                .split_once('/')
+                .and_then(|(stand, _)| StandName::parse(stand).ok())
+            {
+                Some(stand) => Ok(client
+                    .stand(&stand)
+                    .await?
+                    .nodes
+                    .iter()
+                    .map(|node| format!("{stand}/{}", node.name))
+                    .collect()),
+                None => Ok(client
+                    .stands()
+                    .await?
+                    .iter()
+                    .map(|stand| format!("{}/", stand.name))
+                    .collect()),
+            }
+        });
+        names
+            .into_iter()
+            .filter(|name| name.get_value().to_string_lossy().starts_with(&typed))
+            .collect()
     })
 }
 

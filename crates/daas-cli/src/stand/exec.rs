@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
     /// The node: `shop/web`, or `shop` if it has only one.
-    #[arg(value_name = "STAND/NODE", add = completions::stands())]
+    #[arg(value_name = "STAND/NODE", add = completions::targets())]
     target: Target,
     /// Gives it standard input.
     #[arg(short, long)]

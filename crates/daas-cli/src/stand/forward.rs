@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 #[derive(Debug, Args)]
 pub(crate) struct Forward {
     /// The node: `shop/web`, or `shop` if it has only one.
-    #[arg(value_name = "STAND/NODE", add = completions::stands())]
+    #[arg(value_name = "STAND/NODE", add = completions::targets())]
     target: Target,
     /// The ports: `8080`, `18080:8080`, `0.0.0.0:18080:8080`, `5353:53/udp`; 0 is any free port here.
     #[arg(value_name = "[[ADDRESS:]LOCAL:]PORT[/udp]", required = true)]
