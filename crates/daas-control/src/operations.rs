@@ -106,14 +106,6 @@ impl Operations {
         }
     }
 
-    /// Tells whether somebody's operation on `stand` is not over.
-    pub(crate) fn any_running(&self, stand: &StandName) -> bool {
-        self.list().iter().any(|e| {
-            let o = e.sender.borrow();
-            o.stand.as_ref() == Some(stand) && !o.state.is_over()
-        })
-    }
-
     fn sender(&self, id: &OperationId) -> Option<watch::Sender<Operation>> {
         self.list()
             .iter()

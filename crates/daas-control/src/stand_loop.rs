@@ -301,7 +301,7 @@ impl<E: Engine> StandLoop<E> {
         for (step, reason) in &steps {
             tracing::debug!(stand = %self.name, %step, %reason, "step");
             self.live.status.send_modify(|status| {
-                status.starting = matches!(step, Step::Start { .. } | Step::Open { .. })
+                status.starting = matches!(step, Step::Start { .. } | Step::Open { .. });
             });
             engine.apply(&order, step, &tell).await?;
             match step {

@@ -229,7 +229,7 @@ fn lowest(subnet: Subnet, used: &BTreeSet<IpAddr>) -> Option<IpAddr> {
     let broadcast = subnet.address.is_ipv4() && subnet.prefix < 31;
     (1..)
         .map_while(|n| subnet.nth(n).map(|a| (n, a)))
-        .find(|(n, a)| !used.contains(a) && !(broadcast && subnet.nth(n + 1).is_none()))
+        .find(|(n, a)| !(used.contains(a) || broadcast && subnet.nth(n + 1).is_none()))
         .map(|(_, a)| a)
 }
 

@@ -17,8 +17,8 @@ use daas_keeper::launch::{
     NodeLimits, Rights, SeccompLaunch, StandLaunch,
 };
 use daas_model::{
-    Attachment, Egress, HealthCheck, HealthTest, Hook, Mount, MountSource, NetworkMode, NodeName,
-    NodeSpec, StandId, StandName, StandSpec,
+    Attachment, HealthCheck, HealthTest, Hook, Mount, MountSource, NetworkMode, NodeName, NodeSpec,
+    StandId, StandName, StandSpec,
 };
 use daas_plan::{Addresses, names_on};
 use std::collections::BTreeMap;
@@ -417,11 +417,6 @@ fn hook_launch(hook: &Hook, env: &[String]) -> ExecLaunch {
     }
 }
 
-/// Tells whether the stand has any way out that the daemon serves.
-pub(crate) fn needs_proxy(spec: &StandSpec) -> bool {
-    matches!(spec.egress, Egress::Proxy)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,7 +438,7 @@ mod tests {
             volumes: BTreeMap::new(),
             files: BTreeMap::new(),
             limits: daas_model::Limits::default(),
-            egress: Egress::None,
+            egress: daas_model::Egress::None,
             ttl: None,
         }
     }

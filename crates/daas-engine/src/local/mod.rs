@@ -55,7 +55,7 @@ pub struct EngineConfig {
 /// The engine of this machine. A clone is another handle of the same.
 #[derive(Debug, Clone)]
 pub struct LocalEngine {
-    pub(crate) inner: Arc<Inner>,
+    inner: Arc<Inner>,
 }
 
 struct Inner {

@@ -19,6 +19,10 @@ impl AsyncPipe {
     /// What fcntl(2) or epoll(7) say.
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe and asks that the descriptor stays the same; an `OwnedFd` that only this type holds does"
+        )]
         AsyncFd::new(fd).map(Self)
     }
 
