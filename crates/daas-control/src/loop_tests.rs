@@ -159,7 +159,7 @@ async fn an_up_waits_for_health_and_fails_with_the_node_that_is_ill() {
     house
         .engine
         .change(&record.id, &NodeName::parse("web").unwrap(), |node| {
-            node.health = Health::Unhealthy
+            node.health = Health::Unhealthy;
         });
     let operation = house.over(&id).await;
     assert_eq!(operation.state, OperationState::Failed);
