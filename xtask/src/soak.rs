@@ -57,7 +57,7 @@ const CHECKS: [Check; 10] = [
     Check {
         name: "crash-matrix",
         what: "error, kill and repetition at every step",
-        run: |program| crash_matrix(program, usize::MAX),
+        run: |program| crash_matrix(program, daas_keeper::steps::ALL, 1),
     },
     Check {
         name: "hostile",

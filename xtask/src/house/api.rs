@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Api {
     socket: PathBuf,
+    patience: Duration,
 }
 
 /// An answer that is no success, with its problem (RFC 9457).
@@ -43,7 +44,15 @@ impl Api {
     pub fn new(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
+            patience: PATIENCE,
         }
+    }
+
+    /// Waits no longer than this for an answer, and for an operation.
+    #[must_use]
+    pub fn patient_for(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Sends a request and reads the head of its answer.
@@ -59,7 +68,7 @@ impl Api {
     ) -> Result<Answer> {
         let mut stream = UnixStream::connect(&self.socket)
             .with_context(|| format!("cannot connect to {}", self.socket.display()))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(self.patience))?;
         let mut head = format!(
             "{method} /api/v1{path} HTTP/1.1\r\nHost: daas\r\nContent-Length: {}\r\n",
             body.len()
@@ -192,7 +201,7 @@ impl Api {
         if answer.status != 200 {
             bail!("cannot follow operation {operation}: {}", answer.status);
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         let mut last = Value::Null;
         for line in BufReader::new(answer).lines() {
             let line = line.with_context(|| format!("operation {operation} hangs at {last}"))?;

@@ -40,7 +40,8 @@ impl Bed {
     pub fn with(program: &Path, environment: Vec<(String, String)>) -> Result<Self> {
         let daemon = Daemon::start(Settings {
             program: program.to_owned(),
-            configuration: String::new(),
+            // Keepers in store come and go by themselves; a census would take one that is just made for a leftover.
+            configuration: "  spares: 0\n".to_owned(),
             environment,
         })?;
         let tree = daemon.place().join("tree");

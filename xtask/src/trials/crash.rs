@@ -1,12 +1,12 @@
 //! Damage at every named step of a stand's life.
 //!
-//! The program lists its steps itself: with `DAAS_STEPS_TO=<file>` the daemon and its keepers append `<step>` to the
-//! file each time they pass one. With `DAAS_DAMAGE=<damage>@<step>#<n>` the n-th passing (from 1, over all processes)
-//! goes wrong: `error` fails the step, `kill` ends the process by SIGKILL, `repeat` does the step twice.
+//! The keeper lists its steps itself (`daas_keeper::steps::ALL`). With `DAAS_FAIL_AT=<step>#<n>` the n-th passing of a
+//! step in a keeper fails, with `DAAS_CRASH_AT=<step>#<n>` it ends the keeper by SIGKILL. Repetition needs no damage of
+//! its own: after each one the whole life is asked for again.
 
 use super::bed::{Bed, service};
-use anyhow::{Context, Result, bail, ensure};
-use std::collections::BTreeMap;
+use crate::house::Api;
+use anyhow::{Result, bail, ensure};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,44 +17,53 @@ pub enum Damage {
     Error,
     /// The process that does it is killed.
     Kill,
-    /// The step is done twice.
-    Repeat,
 }
 
 impl Damage {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Error, Self::Kill, Self::Repeat];
+    pub const ALL: [Self; 2] = [Self::Error, Self::Kill];
 
-    const fn word(self) -> &'static str {
+    const fn variable(self) -> &'static str {
         match self {
-            Self::Error => "error",
-            Self::Kill => "kill",
-            Self::Repeat => "repeat",
+            Self::Error => "DAAS_FAIL_AT",
+            Self::Kill => "DAAS_CRASH_AT",
         }
     }
 }
 
-/// Lives one whole life of a stand with each damage at each step, at most `most` passings of each step.
+/// How long a damaged life is waited for: one that cannot succeed is tried again and again.
+const DAMAGED: Duration = Duration::from_secs(2);
+
+/// Lives one whole life of a stand with each damage at each of `steps`, at its first `passings` passings.
 ///
 /// # Errors
 /// Every cell that did not end done or undone within 5 s after the restart, or left something.
-pub fn crash_matrix(program: &Path, most: usize) -> Result<String> {
-    let steps = steps_of(program)?;
-    ensure!(!steps.is_empty(), "the program names no steps");
+pub fn crash_matrix(program: &Path, steps: &[&str], passings: u32) -> Result<String> {
     let mut cells = 0;
     let mut faults = Vec::new();
-    for (step, passings) in &steps {
-        for passing in 1..=(*passings).min(most) {
+    let mut bed = Bed::new(program)?;
+    for step in steps {
+        for passing in 1..=passings {
             for damage in Damage::ALL {
                 cells += 1;
-                if let Err(fault) = cell(program, damage, step, passing) {
-                    faults.push(format!("{}@{step}#{passing}: {fault:#}", damage.word()));
+                let started = Instant::now();
+                let ended = cell(&mut bed, damage, step, passing);
+                // A matrix takes minutes: whoever waits sees each cell as it ends.
+                let word = ended
+                    .as_ref()
+                    .map_or_else(|fault| format!("FAILED: {fault:#}"), |()| "good".to_owned());
+                let took = started.elapsed().as_millis();
+                eprintln!("{}={step}#{passing}: {took} ms, {word}", damage.variable());
+                if let Err(fault) = ended {
+                    faults.push(format!("{}={step}#{passing}: {fault:#}", damage.variable()));
+                    // What this cell left must not be blamed on the next.
+                    bed = Bed::new(program)?;
                 }
             }
         }
     }
     if !faults.is_empty() {
-        bail!("{} of {cells} cells: {}", faults.len(), faults.join("\n"));
+        bail!("{} of {cells} cells:\n{}", faults.len(), faults.join("\n"));
     }
     Ok(format!(
         "{cells} cells of {} steps end done or undone, nothing left",
@@ -62,61 +71,43 @@ pub fn crash_matrix(program: &Path, most: usize) -> Result<String> {
     ))
 }
 
-/// Lives a whole life undamaged, and tells which steps it passed how often.
-fn steps_of(program: &Path) -> Result<BTreeMap<String, usize>> {
-    let list = tempfile::NamedTempFile::new().context("cannot make a file")?;
-    let bed = Bed::with(
-        program,
-        vec![("DAAS_STEPS_TO".into(), list.path().display().to_string())],
-    )?;
-    // What the warm-up passed is not of this life.
-    list.as_file().set_len(0)?;
-    live(&bed)?;
-    bed.api().down("life")?;
-    let mut steps = BTreeMap::new();
-    for line in std::fs::read_to_string(list.path())?.lines() {
-        *steps.entry(line.to_owned()).or_insert(0) += 1;
-    }
-    Ok(steps)
-}
-
-/// Up, change, stop, start: with a node that ends, one that goes on and one that changes.
-fn live(bed: &Bed) -> Result<()> {
+/// Up, change, stop, start: with a node that stays and one that changes.
+fn live(bed: &Bed, api: &Api) -> Result<()> {
     let first = bed.project(&(service("stays", "sleep 1000") + &service("changes", "sleep 1000")));
     let second = bed.project(&(service("stays", "sleep 1000") + &service("changes", "sleep 2000")));
-    let api = bed.api();
     api.up("life", &first, 0)?;
     api.up("life", &second, 0)?;
-    let stopped = api.post("/stands/life/stop", &serde_json::json!({"grace": "1s"}))?;
+    let stopped = api.post("/stands/life/stop", &serde_json::json!({"grace": "100ms"}))?;
     api.wait_all(&stopped)?;
     let started = api.post("/stands/life/start", &serde_json::json!({}))?;
-    api.wait_all(&started)
+    api.wait_all(&started)?;
+    api.down("life")
 }
 
-fn cell(program: &Path, damage: Damage, step: &str, passing: usize) -> Result<()> {
-    let mut bed = Bed::new(program)?;
-    bed.daemon.stop()?;
+fn cell(bed: &mut Bed, damage: Damage, step: &str, passing: u32) -> Result<()> {
+    bed.daemon.kill()?;
     bed.daemon.set_environment(vec![(
-        "DAAS_DAMAGE".into(),
-        format!("{}@{step}#{passing}", damage.word()),
+        damage.variable().into(),
+        format!("{step}#{passing}"),
     )]);
     bed.daemon.start_again()?;
     // The damaged life may fail anywhere; what counts is how it ends.
-    let _ = live(&bed);
-    let _ = bed.api().down("life");
+    let _ = live(bed, &bed.api().patient_for(DAMAGED));
+    bed.daemon.kill()?;
     bed.daemon.set_environment(Vec::new());
-    if bed.daemon.ends_within(Duration::from_millis(1)) {
-        bed.daemon.start_again()?;
-    } else {
-        bed.daemon.kill()?;
-        bed.daemon.start_again()?;
-    }
+    bed.daemon.start_again()?;
     let until = Instant::now() + Duration::from_secs(5);
     while bed.api().get("/stands/life").is_ok() {
-        // Undone as far as the stand was still wanted: then asking again must end it.
-        let _ = bed.api().down("life");
-        ensure!(Instant::now() < until, "the stand is still there after 5 s");
-        std::thread::sleep(Duration::from_millis(50));
+        let _ = bed.api().patient_for(DAMAGED).down("life");
+        ensure!(
+            Instant::now() < until,
+            "the stand is still there after 5 s: {:?}",
+            bed.api().get("/stands/life")
+        );
+        std::thread::sleep(Duration::from_millis(20));
     }
+    bed.nothing_is_left()?;
+    // The same life once more, whole.
+    live(bed, &bed.api())?;
     bed.nothing_is_left()
 }
