@@ -351,6 +351,8 @@ pub(crate) fn mount_one(plan: &MountPlan, fds: &[OwnedFd], root: &OwnedFd) -> St
         MountWhat::Bind { folder, .. } => folder,
         MountWhat::Tmpfs { .. } => true,
     };
+    // A folder that is made here for the mount is not the image's, and says nothing of whom the volume belongs to.
+    let of_image = mounts::place_in(root.as_fd(), &plan.target).is_ok();
     let place = target_place(root, &plan.target, folder)?;
     refuse_system(&place, &plan.target)?;
     match plan.what {
@@ -360,7 +362,7 @@ pub(crate) fn mount_one(plan: &MountPlan, fds: &[OwnedFd], root: &OwnedFd) -> St
             ..
         } => {
             let source = fd(fds, at)?;
-            if fill {
+            if fill && of_image {
                 copy_up::fill(place.as_fd(), source)
                     .at(|| format!("fill the volume at {} from the image", plan.target))?;
             }
