@@ -37,15 +37,3 @@ fn root_a_node_can_nowhere_do_more_than_under_runc() {
 fn root_the_state_is_closed_to_others_and_only_published_ports_listen() {
     trials::rights_of_files_and_listeners(program()).unwrap();
 }
-
-#[test]
-fn root_bad_neighbours_are_named_and_a_quiet_stand_goes_on_to_answer() {
-    for hostility in trials::HOSTS {
-        trials::hostile_neighbour(program(), hostility, 50).unwrap();
-    }
-}
-
-#[test]
-fn root_damage_at_every_step_ends_done_or_undone() {
-    trials::crash_matrix(program(), 1).unwrap();
-}
