@@ -14,7 +14,7 @@ fn reference(name: &str) -> PathBuf {
 
 fn compare(name: &str, wanted: &str) {
     let path = reference(name);
-    if std::env::var_os("DAAS_BLESS").is_some() {
+    if std::env::var_os("DAAS_BLESS").is_some_and(|wish| !wish.is_empty()) {
         std::fs::write(&path, wanted).expect("the reference folder can be written");
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();

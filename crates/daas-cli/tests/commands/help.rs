@@ -55,7 +55,7 @@ fn the_checked_in_page_tells_every_noun_verb_and_option() {
         }
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
-    if std::env::var_os("DAAS_BLESS").is_some() {
+    if std::env::var_os("DAAS_BLESS").is_some_and(|wish| !wish.is_empty()) {
         std::fs::write(&path, &page).unwrap();
     }
     assert!(
