@@ -368,7 +368,7 @@ fn root_a_terminal_is_the_nodes_own_and_its_input_can_be_written() {
     assert_eq!(keeper.exit_code("web"), 0);
     let log = keeper.log("web");
     assert!(
-        log.starts_with("/dev/pts/0\r\n")
+        log.contains("/dev/pts/0\r\n")
             && log.contains("terminal\r\n")
             && log.contains("got hello\r\n")
             && log.contains("to console\r\n"),

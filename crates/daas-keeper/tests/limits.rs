@@ -165,6 +165,18 @@ fn root_disk_and_inode_fillers_fill_their_own_disk_only() {
     let machine = Machine::new();
     let keeper = machine.keeper("filler");
     adopt_with(&keeper, Limits::default());
+    let mut events = keeper.client();
+    events.ask(Request::Subscribe).unwrap();
+    keeper.start(vec![shell(&machine, "filler", "dd if=/dev/zero of=/big bs=1M count=400; trap 'rm /big; exit' TERM; while :; do sleep 0.02; done")]);
+    let told = keeper.events_until(&mut events, |e| matches!(e.kind, EventKind::DiskFull));
+    assert_eq!(
+        told.last().unwrap().text,
+        "stand filler has filled its disk of 256 MiB: no bytes are left"
+    );
+    keeper.ask(Request::Stop {
+        node: node_name("filler"),
+        grace: None,
+    });
     let (_, log) = keeper.run(shell(&machine, "bytes", "dd if=/dev/zero of=/big bs=1M count=400; ls -l /big | awk '{print ($5 > 100000000), ($5 < 268435456)}'; rm /big"));
     assert!(
         log.contains("No space left on device") && log.ends_with("1 1\n"),

@@ -153,9 +153,19 @@ pub fn set_name(name: &CStr) {
 
 /// Puts every signal back to its default and unblocks all, as a program expects at its start (the Rust runtime ignores SIGPIPE).
 pub fn reset_signals() {
+    // The kernel's own call: the C library keeps 32 and 33 to itself, and whoever started us may have ignored them.
+    let default = [0u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL is a valid disposition; numbers that are no signal or cannot be changed answer EINVAL, which is right.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: `struct sigaction` of the kernel is four words on x86-64, and all zero means the default; numbers that cannot be changed answer EINVAL, which is right.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     // SAFETY: an empty set made by sigemptyset is valid; the old set is not wanted.
     unsafe {

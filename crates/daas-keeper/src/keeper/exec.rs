@@ -146,7 +146,9 @@ impl Keeper {
         let (status, theirs) = Channel::pair().attempt(|| "make a socket")?;
         let mut fds: Vec<OwnedFd> = vec![
             theirs.into(),
-            running.pidfd.try_clone().attempt(|| "exec")?,
+            running
+                .door(launch.init)
+                .attempt(|| "find a way into the node")?,
             group.open()?,
         ];
         let stdio_at = stdio.as_ref().map(|_| [3, 4, 5]);

@@ -730,6 +730,9 @@ impl Keeper {
             self.eyes.leave(&launching.status, token);
             return;
         }
+        // The kernel closes the socket a moment before the exec is complete; opening this waits for its end (mm_access), so that nobody who comes
+        // in right away meets a process that is half the old one.
+        let _ = std::fs::File::open(format!("/proc/{}/environ", launching.pid));
         let Phase::Launching(launching) =
             std::mem::replace(&mut node.phase, Phase::Idle(NodeState::Starting))
         else {

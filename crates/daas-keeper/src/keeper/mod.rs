@@ -177,6 +177,7 @@ pub(crate) struct Keeper {
     stand_oom_seen: u64,
     stand_pids_seen: u64,
     looking: bool,
+    disk_was_full: bool,
     /// When the kernel last killed for memory without a node being known for it.
     stand_oom_at: Option<Instant>,
     desk: Desk,

@@ -8,7 +8,9 @@ use crate::launch::NodeLaunch;
 use crate::log::Writer;
 use daas_model::{Health, NodeState};
 use daas_sys::cgroup::Group;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -77,6 +79,37 @@ pub(super) struct Running {
     pub(super) pidfd: OwnedFd,
     pub(super) since: Instant,
     pub(super) since_ms: u64,
+}
+
+impl Running {
+    /// Returns a process by which the node's namespaces can be entered.
+    ///
+    /// The own init is closed to the stand's user namespace, which is the spawner's (`child_init`); what it bears is in the same
+    /// namespaces and open.
+    ///
+    /// # Errors
+    /// When the init has no child any more, or proc(5) says so.
+    pub(super) fn door(&self, has_init: bool) -> io::Result<OwnedFd> {
+        if !has_init {
+            return self.pidfd.try_clone();
+        }
+        let path = format!("/proc/{0}/task/{0}/children", self.pid);
+        for child in std::fs::read_to_string(path)?.split_whitespace() {
+            let Some(pid) = child.parse().ok().and_then(Pid::from_raw) else {
+                continue;
+            };
+            let Ok(door) = pidfd_open(pid, PidfdFlags::empty()) else {
+                continue;
+            };
+            // Looked at after it was opened: a number that went to another process has another parent.
+            let status = std::fs::read_to_string(format!("/proc/{child}/status"))?;
+            let mut fields = status.lines().filter_map(|line| line.split_once(":\t"));
+            if fields.any(|(name, value)| name == "PPid" && value == self.pid.to_string()) {
+                return Ok(door);
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 /// A pipe or terminal that a node writes to.

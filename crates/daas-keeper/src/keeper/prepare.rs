@@ -186,6 +186,7 @@ impl Keeper {
             stand_oom_seen: 0,
             stand_pids_seen: 0,
             looking: false,
+            disk_was_full: false,
             stand_oom_at: None,
             desk,
             disk: Some(disk),

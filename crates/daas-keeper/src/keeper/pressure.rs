@@ -8,7 +8,7 @@ use rustix::fs::inotify::{self, WatchFlags};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How often counters without word of their changes are looked at: one file per stand.
+/// How often that is looked at without word of changes: one or two files per stand.
 const REGULARLY: Duration = Duration::from_secs(1);
 
 impl Keeper {
@@ -48,9 +48,9 @@ impl Keeper {
         }
     }
 
-    /// Begins to look at counters from time to time, where the kernel has no word for their changes: v1 knows none for refused processes.
+    /// Begins to look from time to time at what the kernel has no word for: a full disk, and on v1 refused processes.
     pub(super) fn look_regularly(&mut self) {
-        if self.root.mode() == Mode::Hybrid && !self.looking {
+        if !self.looking {
             self.looking = true;
             self.alarm_in(REGULARLY, Alarm::LookAgain);
         }
@@ -58,9 +58,37 @@ impl Keeper {
 
     pub(super) fn look_again(&mut self) {
         self.looking = false;
-        self.look_at_counters();
+        self.look_at_disk();
+        if self.root.mode() == Mode::Hybrid {
+            self.look_at_counters();
+        }
         if self.nodes.values().any(|n| n.pid().is_some()) {
             self.look_regularly();
+        }
+    }
+
+    /// Tells once when the disk has filled up, and again only after a twentieth of it was free.
+    fn look_at_disk(&mut self) {
+        let Ok(room) = rustix::fs::statfs(crate::desk::DISK) else {
+            return;
+        };
+        // ext4 refuses a little before it has counted down to nothing.
+        let no_bytes = room.f_bavail <= room.f_blocks / 200;
+        let full = no_bytes || room.f_ffree == 0;
+        if full && !self.disk_was_full {
+            self.disk_was_full = true;
+            let limit = self
+                .disk
+                .as_ref()
+                .map_or(ByteSize(0), crate::disk::Disk::size);
+            let what = if no_bytes { "bytes" } else { "files" };
+            let text = format!(
+                "stand {} has filled its disk of {limit}: no {what} are left",
+                self.stand_name()
+            );
+            self.tell(None, EventKind::DiskFull, text);
+        } else if room.f_bavail > room.f_blocks / 20 && room.f_ffree > room.f_files / 20 {
+            self.disk_was_full = false;
         }
     }
 
