@@ -24,9 +24,15 @@ impl daas_cli::House for House {
     }
 
     fn doctor(&self) -> DoctorReport {
-        let state = config::Config::load(None).map_or_else(|_| "/var/lib/daas".into(), |config| config.state);
-        let existing = state.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-        DoctorReport { checks: daas_control::doctor(existing) }
+        let state = config::Config::load(None)
+            .map_or_else(|_| "/var/lib/daas".into(), |config| config.state);
+        let existing = state
+            .ancestors()
+            .find(|path| path.exists())
+            .unwrap_or(Path::new("/"));
+        DoctorReport {
+            checks: daas_control::doctor(existing),
+        }
     }
 }
 
@@ -34,7 +40,12 @@ impl daas_cli::House for House {
 fn write_log() {
     let filter = EnvFilter::try_from_env("DAAS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 fn main() -> ExitCode {

@@ -4,7 +4,7 @@ use crate::config::{Config, ConfigError};
 use daas_control::{Control, ControlConfig};
 use daas_engine::publish::HostRange;
 use daas_engine::{EngineConfig, EngineError, LocalEngine};
-use daas_image::RegistrySettings;
+use daas_image::{Budget, RegistrySettings};
 use daas_keeper::zygote::{self, ZygoteHandle};
 use daas_model::{Explain, Kind};
 use daas_server::{DoorError, Server, TcpDoor, Timers, TokenError, Tokens, UnixDoor};
@@ -125,7 +125,11 @@ async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
     // The lock on the state directory comes first: a second daemon must touch nothing.
     let store = Store::open(&config.state)?;
     raise_limits();
-    let images = daas_image::Store::open(&config.state.join("images"))?;
+    let images = daas_image::Store::open_with(
+        &config.state.join("images"),
+        Budget::default(),
+        tasks.clone(),
+    )?;
     let engine = LocalEngine::start(
         engine_config(&config),
         zygote,
