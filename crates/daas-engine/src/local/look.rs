@@ -181,6 +181,9 @@ fn measure(paths: &CgroupPaths) -> Usage {
         measure_v2(dir, &mut usage);
     }
     measure_v1(&paths.v1, &mut usage);
+    if let (Some(dir), false) = (&paths.unified, paths.v1.contains_key("memory")) {
+        count_processes(dir, &mut usage);
+    }
     usage
 }
 
@@ -238,6 +241,32 @@ fn measure_v1(dirs: &BTreeMap<String, PathBuf>, usage: &mut Usage) {
                 [_, "Read", n] => usage.io_read += n.parse::<u64>().unwrap_or(0),
                 [_, "Write", n] => usage.io_written += n.parse::<u64>().unwrap_or(0),
                 _ => {}
+            }
+        }
+    }
+}
+
+/// Sums up the processes of a cgroup whose tree has no controllers: a node on a hybrid machine without a ceiling of its own.
+///
+/// Anonymous and shared memory only: pages of files are the stand's, which has a cgroup that counts.
+fn count_processes(dir: &Path, usage: &mut Usage) {
+    if dir.join("memory.current").exists() {
+        return;
+    }
+    usage.pids = text(&dir.join("cgroup.threads")).lines().count() as u64;
+    for pid in text(&dir.join("cgroup.procs")).lines() {
+        for line in text(&Path::new("/proc").join(pid).join("status")).lines() {
+            let Some((key, value)) = line.split_once(':') else {
+                continue;
+            };
+            if matches!(key, "RssAnon" | "RssShmem") {
+                let kib: u64 = value
+                    .trim()
+                    .trim_end_matches(" kB")
+                    .trim()
+                    .parse()
+                    .unwrap_or(0);
+                usage.memory += kib << 10;
             }
         }
     }

@@ -130,7 +130,9 @@ impl LocalEngine {
             ProxyConfig::default(),
             accesses,
         );
-        tasks.run("accesses through the proxy", |_| ways::write_accesses(told));
+        tasks.run("accesses through the proxy", |shutdown| {
+            ways::write_accesses(told, shutdown)
+        });
         let registries =
             daas_image::Registries::new(config.registries.clone()).map_err(|source| {
                 EngineError::Registries {

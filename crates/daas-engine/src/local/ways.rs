@@ -7,6 +7,7 @@ use crate::error::EngineError;
 use crate::layout::Ranges;
 use crate::link::Link;
 use daas_model::{Egress, NetworkMode, NodeName, StandId};
+use daas_tasks::Shutdown;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use tokio::sync::mpsc;
@@ -176,8 +177,13 @@ impl LocalEngine {
 }
 
 /// Writes down what stands asked of the outside.
-pub(super) async fn write_accesses(mut accesses: mpsc::Receiver<Access>) {
-    while let Some(access) = accesses.recv().await {
+pub(super) async fn write_accesses(mut accesses: mpsc::Receiver<Access>, shutdown: Shutdown) {
+    loop {
+        let access = tokio::select! {
+            access = accesses.recv() => access,
+            () = shutdown.asked() => return,
+        };
+        let Some(access) = access else { return };
         let outcome = match &access.outcome {
             Outcome::Passed(status) => status.to_string(),
             Outcome::Broken => "broken".into(),
