@@ -47,6 +47,7 @@ pub fn checks(state: &Path) -> Vec<Check> {
             INOTIFY,
         ),
     ]);
+    checks.push(taken_ports());
     checks.push(free_disk(state));
     checks.extend(PROGRAMS.map(program));
     checks
@@ -203,6 +204,51 @@ fn sysctl(code: &str, title: &str, key: &str, wanted: u64) -> Check {
     }
 }
 
+/// Ports that projects publish most (counted over 1,073 compose files: web, databases, caches).
+const USUAL_PORTS: [u16; 9] = [80, 443, 3000, 3306, 5432, 6379, 8000, 8080, 9090];
+
+/// Looks for programs that listen on every address: a stand cannot answer there, though its address is its own.
+fn taken_ports() -> Check {
+    let mut taken: Vec<u16> = [("/proc/net/tcp", 8), ("/proc/net/tcp6", 32)]
+        .into_iter()
+        .flat_map(|(path, digits)| {
+            wildcard_listeners(&std::fs::read_to_string(path).unwrap_or_default(), digits)
+        })
+        .filter(|port| USUAL_PORTS.contains(port))
+        .collect();
+    taken.sort_unstable();
+    taken.dedup();
+    if taken.is_empty() {
+        return check(
+            "ports-free",
+            "ports that projects publish",
+            CheckVerdict::Ok,
+            "free",
+            None,
+        );
+    }
+    let list: Vec<String> = taken.iter().map(ToString::to_string).collect();
+    let fix = "let those programs listen on one address instead of all (`0.0.0.0`), or publish other ports".to_owned();
+    check(
+        "ports-free",
+        "ports that projects publish",
+        CheckVerdict::Warn,
+        format!("taken on every address: {}", list.join(", ")),
+        Some(fix),
+    )
+}
+
+/// Returns the ports of listening sockets on the address of all zeros (proc_net(5): `local_address` in hexadecimal, state 0A).
+fn wildcard_listeners(text: &str, digits: usize) -> Vec<u16> {
+    let line = |line: &str| -> Option<u16> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (address, port) = words.get(1)?.split_once(':')?;
+        (*words.get(3)? == "0A" && address.len() == digits && address.bytes().all(|b| b == b'0'))
+            .then(|| u16::from_str_radix(port, 16).ok())?
+    };
+    text.lines().skip(1).filter_map(line).collect()
+}
+
 fn free_disk(state: &Path) -> Check {
     match disk(state) {
         Ok((total, free)) => {
@@ -272,4 +318,19 @@ fn program((name, purpose, package): (&str, &str, &str)) -> Check {
         path.unwrap_or_else(|| "not found".into()),
         fix,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listeners_on_every_address_stand_in_the_way() {
+        let text = "  sl  local_address rem_address   st\n\
+            0: 00000000:0050 00000000:0000 0A 0\n\
+            1: 0100007F:1538 00000000:0000 0A 0\n\
+            2: 00000000:1F90 0100007F:9999 01 0\n";
+        assert_eq!(wildcard_listeners(text, 8), [80]);
+        assert!(wildcard_listeners("garbage\nx y z\n1: 2 3 0A\n", 8).is_empty());
+    }
 }
