@@ -32,6 +32,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, mpsc};
 
+/// The suffix under which names of a stand answer inside of it; `.test` never exists outside (RFC 6761, section 6.2).
+const SUFFIX: &str = "stand.test";
 /// How many happenings a slow listener may be behind before it misses some.
 const BEHIND: usize = 4096;
 

@@ -1,6 +1,6 @@
 //! Steps of a plan, carried out.
 
-use super::LocalEngine;
+use super::{LocalEngine, SUFFIX};
 use crate::dial::StandNet;
 use crate::engine::{Order, Progress, Teller};
 use crate::error::EngineError;
@@ -124,7 +124,7 @@ impl LocalEngine {
         // `web.stand.test` answers in every stand: files of a project may name it, whatever the stand is called.
         DnsTable {
             names: BTreeMap::new(),
-            suffix: Some("stand.test".into()),
+            suffix: Some(SUFFIX.into()),
             forward,
         }
     }

@@ -1,6 +1,6 @@
 //! The way out of each stand: opened when its keeper is there, closed with it.
 
-use super::{LocalEngine, lock};
+use super::{LocalEngine, SUFFIX, lock};
 use crate::egress::{Access, Outcome, ProxyPort, proxy_environment};
 use crate::engine::Order;
 use crate::error::EngineError;
@@ -169,7 +169,9 @@ impl LocalEngine {
             })
             .flatten()
             .collect();
-        let inside: Vec<String> = inside.into_iter().collect();
+        // Names under the stand's suffix too; with the dot for those who compare ends (Python), without it for those who compare labels (curl).
+        let suffix = [SUFFIX.to_owned(), format!(".{SUFFIX}")];
+        let inside: Vec<String> = inside.into_iter().chain(suffix).collect();
         proxy_environment(*gateway, &networks, &inside)
             .into_iter()
             .collect()
