@@ -154,12 +154,15 @@ fn root_a_restart_keeps_what_the_node_wrote_and_another_description_does_not() {
     let mut node = shell(
         &machine,
         "web",
-        "cat /mark; date +%s%N > /mark; echo up; exec sleep 1000",
+        "until [ -s /hooked ]; do sleep 0.02; done; cat /hooked; rm /hooked; cat /mark; echo marked > /mark; echo up; while :; do sleep 0.05; done",
     );
     node.stop_grace = Span::millis(20);
-    node.post_start = vec![hook("echo $(hostname) was started > /proc/1/fd/1")];
+    node.post_start = vec![hook("echo $(hostname) was started > /hooked")];
     keeper.start(vec![node.clone()]);
-    keeper.wait_until(|| keeper.log("web").contains("was started").then_some(()));
+    keeper.wait_until(|| {
+        let log = keeper.log("web");
+        (log.contains("was started") && log.contains("up\n")).then_some(())
+    });
     assert!(
         keeper.log("web").contains("can't open '/mark'"),
         "{}",
@@ -174,7 +177,9 @@ fn root_a_restart_keeps_what_the_node_wrote_and_another_description_does_not() {
         }),
         Response::Done
     );
-    keeper.wait_until(|| (keeper.log("web").matches("was started").count() == 2).then_some(()));
+    keeper.wait_until(|| (keeper.log("web").matches("up\n").count() == 2).then_some(()));
+    assert_eq!(keeper.log("web").matches("web was started\n").count(), 2);
+    assert!(keeper.log("web").contains("marked\n"));
     assert_eq!(keeper.log("web").matches("can't open").count(), 1);
     node.digest = "another".into();
     let failed = match keeper.ask(Request::Start {

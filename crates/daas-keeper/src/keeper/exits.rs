@@ -24,7 +24,7 @@ impl Keeper {
         }
     }
 
-    fn child_ended(&mut self, pid: i32, end: End) {
+    pub(super) fn child_ended(&mut self, pid: i32, end: End) {
         if self.helpers.remove(&pid) {
             return;
         }

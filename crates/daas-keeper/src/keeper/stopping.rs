@@ -188,22 +188,22 @@ impl Keeper {
     }
 
     /// Waits until a node that was killed is reaped; the kernel does this within milliseconds.
+    ///
+    /// Everybody who ends meanwhile is reaped too: process 1 of a node is not gone before its execs are, whose parent we are (zap_pid_ns_processes).
     pub(super) fn wait_for_end(&mut self, name: &NodeName) -> Result<(), KeeperError> {
         self.kill_node(name);
         let until = std::time::Instant::now() + Duration::from_secs(10);
-        while let Some(pid) = self.nodes.get(name).and_then(super::node::Node::pid) {
-            match process::reap_one(pid) {
-                Ok(Some(end)) => self.node_ended(name, end),
+        while self.nodes.get(name).is_some_and(|n| n.pid().is_some()) {
+            match process::reap_any() {
+                Ok(Some((pid, end))) => self.child_ended(pid, end),
                 Ok(None) if std::time::Instant::now() < until => {
-                    std::thread::sleep(Duration::from_micros(200));
+                    std::thread::sleep(Duration::from_micros(200))
                 }
-                Ok(None) => {
+                Ok(None) | Err(_) => {
                     return Err(KeeperError::wrong(format!(
                         "node {name} does not end although it was killed"
                     )));
                 }
-                // Reaped by the loop already.
-                Err(_) => return Ok(()),
             }
         }
         Ok(())
