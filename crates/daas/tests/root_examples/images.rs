@@ -10,15 +10,19 @@ use std::process::Command;
 /// Gives the daemon every image of the examples: from the cache, or made anew and put there.
 pub(crate) fn bring_in(program: &Program, examples: &Path, scratch: &Path) -> Result<(), String> {
     let cache = cache()?;
-    let recipe = recipe(examples)?;
     fs::create_dir_all(&cache)
         .map_err(|error| format!("cannot make {}: {error}", cache.display()))?;
     fs::create_dir_all(scratch)
         .map_err(|error| format!("cannot make {}: {error}", scratch.display()))?;
-    let names = make(program, examples, &["--names"])?;
-    for line in names.lines() {
-        let mut names = line.split_whitespace();
+    let list = make(program, examples, &["--list"])?;
+    for line in list.lines() {
+        let mut names = line
+            .split(" |")
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
         let Some(name) = names.next() else { continue };
+        let recipe = recipe(examples, name, line)?;
         let archive = cache.join(format!("{name}-{recipe:016x}.tar"));
         if archive.exists() {
             program.run(&["image", "load", text(&archive)?])?;
@@ -63,17 +67,22 @@ fn cache() -> Result<PathBuf, String> {
         .ok_or_else(|| "no home folder to keep images in".into())
 }
 
-/// Returns a number that is another one when the images are to be made in another way.
-fn recipe(examples: &Path) -> Result<u64, String> {
-    let mut files = vec![examples.join("make-images")];
+/// Returns a number that is another one when an image is to be made in another way: its line, and the files of its name.
+fn recipe(examples: &Path, name: &str, line: &str) -> Result<u64, String> {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(line.as_bytes());
     let folder = fs::read_dir(examples.join("images"))
         .map_err(|error| format!("cannot list the files of images: {error}"))?;
-    files.extend(folder.filter_map(|entry| Some(entry.ok()?.path())));
+    let mut files: Vec<PathBuf> = folder
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     files.sort();
-    let mut hasher = DefaultHasher::new();
-    for file in files {
+    for file in files.iter().filter(|file| {
+        file.file_name()
+            .is_some_and(|own| own.to_string_lossy().starts_with(&format!("{name}-")))
+    }) {
         hasher.write(
-            &fs::read(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?,
+            &fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?,
         );
     }
     Ok(hasher.finish())

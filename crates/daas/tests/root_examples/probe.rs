@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// After that a thing does not hold; on a quiet machine each takes a second at most.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -57,7 +57,7 @@ impl Probe {
             .map_err(|error| format!("cannot understand {}: {error}", path.display()))
     }
 
-    /// Looks until it holds, or for a minute and a half.
+    /// Looks until it holds, or for a minute.
     pub(crate) fn holds(
         &self,
         program: &Program,
