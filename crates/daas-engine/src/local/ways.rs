@@ -174,6 +174,9 @@ impl LocalEngine {
         let inside: Vec<String> = inside.into_iter().chain(suffix).collect();
         proxy_environment(*gateway, &networks, &inside)
             .into_iter()
+            // BusyBox reads this one, knows no `no_proxy`, and would ask the proxy for its own node in every health check. What speaks
+            // plain HTTP to the outside by this variable (curl, apt) is told so in docs/reference/network.md.
+            .filter(|(key, _)| key != "http_proxy")
             .collect()
     }
 }
