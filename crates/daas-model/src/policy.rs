@@ -43,15 +43,38 @@ impl Grant {
     /// # Errors
     /// A sentence that names the forms, if `text` is none of them.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let path_ok = |path: &str| path.starts_with('/') && path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+        let path_ok = |path: &str| {
+            path.starts_with('/')
+                && path
+                    .split('/')
+                    .skip(1)
+                    .all(|part| !matches!(part, "" | "." | ".."))
+        };
         match text.split_once(':') {
             None if text == "privileged" => Ok(Self::Privileged),
             None if text == "unconfined" => Ok(Self::Unconfined),
-            Some(("capability", name)) if !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_') => Ok(Self::Capability(name.to_owned())),
+            Some(("capability", name))
+                if !name.is_empty()
+                    && name
+                        .bytes()
+                        .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_') =>
+            {
+                Ok(Self::Capability(name.to_owned()))
+            }
             Some(("host-path", path)) if path_ok(path) => Ok(Self::HostPath(path.to_owned())),
             Some(("device", path)) if path_ok(path) => Ok(Self::Device(path.to_owned())),
-            Some(("sysctl", name)) if !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b)) => Ok(Self::Sysctl(name.to_owned())),
-            Some(("host-namespace", name @ ("network" | "pid" | "ipc" | "uts" | "user" | "cgroup"))) => Ok(Self::HostNamespace(name.to_owned())),
+            Some(("sysctl", name))
+                if !name.is_empty()
+                    && name
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b)) =>
+            {
+                Ok(Self::Sysctl(name.to_owned()))
+            }
+            Some((
+                "host-namespace",
+                name @ ("network" | "pid" | "ipc" | "uts" | "user" | "cgroup"),
+            )) => Ok(Self::HostNamespace(name.to_owned())),
             _ => Err(format!(
                 "`{}` is no grant: write `privileged`, `unconfined`, `capability:NET_ADMIN`, `host-path:/srv/data`, `device:/dev/ttyUSB0`, `sysctl:name` or `host-namespace:network`",
                 text.chars().take(80).collect::<String>().escape_debug()
@@ -93,10 +116,29 @@ mod tests {
 
     #[test]
     fn a_grant_parses_to_itself() {
-        for text in ["privileged", "unconfined", "capability:NET_ADMIN", "host-path:/srv/data", "device:/dev/ttyUSB0", "sysctl:kernel.msgmax", "host-namespace:network"] {
+        for text in [
+            "privileged",
+            "unconfined",
+            "capability:NET_ADMIN",
+            "host-path:/srv/data",
+            "device:/dev/ttyUSB0",
+            "sysctl:kernel.msgmax",
+            "host-namespace:network",
+        ] {
             assert_eq!(Grant::parse(text).unwrap().to_string(), text);
         }
-        for text in ["", "all", "capability:", "capability:net", "host-path:srv", "host-path:/a/../b", "host-path:/", "device:x", "host-namespace:mount", "privileged:x"] {
+        for text in [
+            "",
+            "all",
+            "capability:",
+            "capability:net",
+            "host-path:srv",
+            "host-path:/a/../b",
+            "host-path:/",
+            "device:x",
+            "host-namespace:mount",
+            "privileged:x",
+        ] {
             assert!(Grant::parse(text).is_err(), "{text}");
         }
     }
