@@ -94,7 +94,7 @@ impl Probe {
             } => return has_ended(program, stand, node),
             Self {
                 log: Some(node), ..
-            } => program.run(&["stand", "logs", &format!("{stand}/{node}")])?,
+            } => program.run(&["stand", "logs", stand, node])?,
             _ => return Err("the probe says nothing".into()),
         };
         match &self.expect {
