@@ -93,13 +93,16 @@ impl Keeper {
     }
 
     pub(super) fn look_at_counters(&mut self) {
+        // The kernel counts from the inside out: what the stand has counted by now, its nodes have too.
+        let (kills, refused) = (self.group.oom_kills(), self.group.pids_refused());
         let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
         for name in &names {
             self.count_oom(name);
             self.count_pids(name);
         }
         let stand = self.stand_name();
-        if self.stand_was_killed_in() {
+        if kills > self.stand_oom_seen {
+            self.stand_oom_seen = kills;
             let limit = self.stand.as_ref().map_or(ByteSize(0), |s| s.limits.memory);
             let text = format!(
                 "stand {stand} is over its memory limit of {limit}: the kernel killed a process"
@@ -107,7 +110,6 @@ impl Keeper {
             self.tell(None, EventKind::OomKilled, text);
             self.stand_oom_at = Some(Instant::now());
         }
-        let refused = self.group.pids_refused();
         if refused > self.stand_pids_seen {
             self.stand_pids_seen = refused;
             let limit = self.stand.as_ref().map_or(0, |s| s.limits.pids);
@@ -181,6 +183,7 @@ impl Keeper {
         let refused = node.group.as_ref().map_or(0, Group::pids_refused);
         if refused > node.pids_seen {
             node.pids_seen = refused;
+            let own = node.launch.limits.pids.is_some();
             let text = match node.launch.limits.pids {
                 Some(limit) => format!(
                     "node {name} of stand {stand} is at its limit of {limit} processes: a process could not be made"
@@ -189,6 +192,10 @@ impl Keeper {
                     "stand {stand} is at its limit of {stand_limit} processes: node {name} could not make one"
                 ),
             };
+            if !own {
+                // Counted for the stand too; one word is enough.
+                self.stand_pids_seen = self.group.pids_refused();
+            }
             self.tell(Some(name), EventKind::PidsLimit, text);
         }
     }
