@@ -197,7 +197,7 @@ impl Keeper {
             match process::reap_any() {
                 Ok(Some((pid, end))) => self.child_ended(pid, end),
                 Ok(None) if std::time::Instant::now() < until => {
-                    std::thread::sleep(Duration::from_micros(200))
+                    std::thread::sleep(Duration::from_micros(200));
                 }
                 Ok(None) | Err(_) => {
                     return Err(KeeperError::wrong(format!(
