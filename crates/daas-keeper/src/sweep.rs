@@ -60,7 +60,8 @@ pub fn last_state(dir: &Path) -> Option<KeeperState> {
 /// Tells whether the keeper of folder `dir` lives: its process exists and is the one that wrote the state.
 #[must_use]
 pub fn is_alive(dir: &Path) -> bool {
-    let by_state = last_state(dir).is_some_and(|s| process::start_time(s.pid) == Some(s.pid_start));
+    let by_state = last_state(dir)
+        .is_some_and(|s| process::start_time(s.pid) == Some(s.pid_start) && !is_zombie(s.pid));
     by_state
         || socket_path(dir)
             .is_ok_and(|path| std::os::unix::net::UnixStream::connect(path.path()).is_ok())
