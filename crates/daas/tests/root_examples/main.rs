@@ -1,4 +1,9 @@
 //! Every project of `examples/` is brought up by the program itself, answers as its `probe.yaml` says, and leaves nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of it is a test: helpers may panic and tell what takes long"
+)]
 
 mod images;
 mod probe;
@@ -200,7 +205,7 @@ fn nothing_is_left(daemon: &Daemon, before: &Census) {
         assert!(
             Instant::now() < until,
             "left behind:\n{left}\n--- the daemon said:\n{}",
-            complaints(&daemon)
+            complaints(daemon)
         );
         std::thread::sleep(Duration::from_millis(50));
     }
