@@ -109,10 +109,22 @@ impl LocalEngine {
         let uid_base = lock(&self.inner.ranges).take()?;
         let made = self.bear(&dir, keeper_id, uid_base, size, durable).await;
         if made.is_err() {
-            let _ = tokio::fs::remove_dir_all(&dir).await;
-            lock(&self.inner.ranges).give_back(uid_base);
+            self.undo(&dir, uid_base).await;
         }
         Ok(Spare { seed: made?, dir })
+    }
+
+    /// Removes what a keeper made before it failed: its folder is the only word of its cgroups.
+    async fn undo(&self, dir: &Path, uid_base: u32) {
+        if let Some(seed) = read_seed(dir)
+            && let Err(error) = self.sweep(dir, &seed, false).await
+        {
+            // The folder stays, and with it the range: the next start of the daemon sweeps again.
+            tracing::warn!(folder = %dir.display(), cause = %daas_model::render_chain(&error), "cannot sweep a keeper that failed");
+            return;
+        }
+        let _ = tokio::fs::remove_dir_all(dir).await;
+        lock(&self.inner.ranges).give_back(uid_base);
     }
 
     /// Makes a keeper in `dir`, over the disk that may be there, and waits until it listens.
