@@ -137,6 +137,18 @@ impl Bed {
     /// # Errors
     /// When they cannot be read.
     pub fn events(&self, stand: &str) -> Result<Vec<String>> {
+        let views = self.event_views(stand)?;
+        Ok(views
+            .iter()
+            .filter_map(|event| event["code"].as_str().map(str::to_owned))
+            .collect())
+    }
+
+    /// Returns a stand's events.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn event_views(&self, stand: &str) -> Result<Vec<Value>> {
         let mut answer = self.api().ask(
             "GET",
             &format!("/stands/{stand}/events?last=1000"),
@@ -147,11 +159,7 @@ impl Bed {
         answer.read_to_string(&mut text)?;
         Ok(text
             .lines()
-            .filter_map(|line| {
-                serde_json::from_str::<Value>(line).ok()?["code"]
-                    .as_str()
-                    .map(str::to_owned)
-            })
+            .filter_map(|line| serde_json::from_str(line).ok())
             .collect())
     }
 }

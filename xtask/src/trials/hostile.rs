@@ -2,6 +2,7 @@
 
 use super::bed::{Bed, fetch, service};
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,97 +14,126 @@ pub struct Hostility {
     pub name: &'static str,
     /// What its node runs, in busybox's shell.
     pub line: &'static str,
-    /// The code of the event that must tell of it; nothing where the limit is silent by nature.
-    pub event: Option<&'static str>,
+    /// The event that must tell of it; nothing where the limit is silent by nature.
+    pub told: Option<Told>,
     /// Keys of the node beside its command.
     pub keys: &'static str,
 }
+
+/// What an event must tell.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    /// Its code.
+    pub code: &'static str,
+    /// The limit, in its words.
+    pub limit: &'static str,
+    /// Whether the kernel tells which node it was; a disk is full for all nodes of a stand.
+    pub node: bool,
+}
+
+/// What each hostile stand may take.
+const LIMITS: &str = "x-daas: {limits: {cpus: 1, memory: 128m, pids: 200, disk: 64m}}\n";
+
+const DISK_FULL: Told = Told {
+    code: "stand-disk-full",
+    limit: "64 MiB",
+    node: false,
+};
 
 /// All of them.
 pub const HOSTS: [Hostility; 7] = [
     Hostility {
         name: "fork bomb",
-        line: "b() { b | b & }; b; sleep 1000",
-        event: Some("node-pids-limit"),
+        line: "b() { while :; do b & done; }; sleep 1000 & b & wait",
+        told: Some(Told {
+            code: "node-pids-limit",
+            limit: "200",
+            node: true,
+        }),
         keys: "",
     },
     Hostility {
         name: "memory hog",
-        line: "tail /dev/zero; sleep 1000",
-        event: Some("node-oom"),
+        line: "exec busybox dd if=/dev/zero of=/dev/null bs=1024M",
+        told: Some(Told {
+            code: "node-oom",
+            limit: "128 MiB",
+            node: true,
+        }),
         keys: "",
     },
     Hostility {
         name: "disk filler",
         line: "dd if=/dev/zero of=/fill bs=1M; sleep 1000",
-        event: Some("stand-disk-full"),
+        told: Some(DISK_FULL),
         keys: "",
     },
     Hostility {
         name: "inode filler",
-        line: "mkdir /m; i=0; while :; do i=$((i+1)); : > /m/$i || break; done; sleep 1000",
-        event: None,
+        line: "busybox mkdir /m; i=0; while :; do i=$((i+1)); : > /m/$i || break; done; sleep 1000",
+        told: Some(DISK_FULL),
         keys: "",
     },
     Hostility {
         name: "log flood",
-        line: "yes 0123456789012345678901234567890123456789",
-        event: None,
+        line: "exec busybox yes 0123456789012345678901234567890123456789",
+        told: None,
         keys: "",
     },
     Hostility {
         name: "CPU spin",
         line: "for i in 1 2 3 4; do (while :; do :; done) & done; wait",
-        event: None,
+        told: None,
         keys: "",
     },
     Hostility {
         name: "address spoofing",
-        line: "ip addr add 10.77.0.1/24 dev eth0; while :; do arping -q -c 1 -U -I eth0 10.77.0.1; usleep 1000; done",
-        event: None,
+        line: "ip addr add 10.77.0.1/24 dev eth0; while :; do busybox arping -q -c 1 -U -I eth0 10.77.0.1; usleep 1000; done",
+        told: None,
         keys: "    cap_add: [NET_RAW]\n",
     },
 ];
 
-/// Measures the answers of a quiet stand alone and beside a hostile one, `asks` times each.
+/// Measures the answers of a quiet stand alone and beside each hostile one, `asks` times each.
 ///
 /// # Errors
-/// When the quiet stand stops to answer, the event is missing, or something is left. How far p99 moved is told, and
-/// judged by whoever reads it: on a shared machine it moves by itself.
-pub fn hostile_neighbour(program: &Path, hostility: Hostility, asks: usize) -> Result<String> {
+/// When the quiet stand stops to answer, an event is missing or does not name stand, node and limit, or something is
+/// left. How far p99 moved is told, and judged by whoever reads it: on a shared machine it moves by itself.
+pub fn hostile_neighbours(program: &Path, hosts: &[Hostility], asks: usize) -> Result<String> {
     let bed = Bed::new(program)?;
-    let api = bed.api();
     let quiet = service(
         "web",
         "echo quiet > /tmp/index.html; exec busybox httpd -f -p 80 -h /tmp",
     ) + "    ports: ['80:80']\n";
-    api.up("quiet", &bed.project(&quiet), 0)?;
+    bed.api().up("quiet", &bed.project(&quiet), 0)?;
+    let lines = hosts
+        .iter()
+        .map(|hostility| beside(&bed, *hostility, asks).context(hostility.name))
+        .collect::<Result<Vec<_>>>()?;
+    bed.api().down("quiet")?;
+    bed.nothing_is_left()?;
+    Ok(lines.join("; "))
+}
+
+fn beside(bed: &Bed, hostility: Hostility, asks: usize) -> Result<String> {
     let address = bed.address("quiet")?;
     let alone = p99(address, asks)?;
     let loud = service("loud", hostility.line) + hostility.keys;
-    let limits = "\nx-daas: {limits: {cpus: 1, memory: 128m, pids: 200, disk: 64m}}\n";
-    api.up("loud", &bed.project(&(loud + limits)), 0)?;
+    bed.api().up("noisy", &bed.project(&(loud + LIMITS)), 0)?;
     // It needs a moment to show what it is.
-    std::thread::sleep(Duration::from_secs(1));
-    let beside = p99(address, asks).with_context(|| format!("beside a {}", hostility.name))?;
-    if let Some(code) = hostility.event {
-        let until = Instant::now() + Duration::from_secs(30);
-        loop {
-            let events = bed.events("loud")?;
-            if events.iter().any(|event| event == code) {
-                break;
-            }
+    std::thread::sleep(Duration::from_millis(500));
+    let beside = p99(address, asks)?;
+    match hostility.told {
+        Some(told) => told.is_told(bed)?,
+        None => {
+            let view = bed.api().get("/stands/noisy")?;
             ensure!(
-                Instant::now() < until,
-                "{}: no event {code} among {events:?}",
-                hostility.name
+                view["nodes"][0]["status"] == "running",
+                "the hostile node is none: {view}"
             );
-            std::thread::sleep(Duration::from_millis(100));
         }
     }
-    api.down("loud")?;
-    api.down("quiet")?;
-    bed.nothing_is_left()?;
+    bed.api().down("noisy")?;
     Ok(format!(
         "{}: p99 of the neighbour {:.2} ms alone, {:.2} ms beside it ({:+.0} %)",
         hostility.name,
@@ -111,6 +141,36 @@ pub fn hostile_neighbour(program: &Path, hostility: Hostility, asks: usize) -> R
         beside.as_secs_f64() * 1e3,
         (beside.as_secs_f64() / alone.as_secs_f64() - 1.0) * 100.0,
     ))
+}
+
+impl Told {
+    /// Waits for the event.
+    fn is_told(self, bed: &Bed) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let events = bed.event_views("noisy")?;
+            // Where the kernel counts for the whole stand, a first event may come before anybody knows the node.
+            if events.iter().any(|event| self.is_told_by(event)) {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < until,
+                "no event {} with stand, node and limit among {events:?}",
+                self.code
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn is_told_by(self, event: &Value) -> bool {
+        let words = event["message"].as_str().unwrap_or_default();
+        let node = event["node"] == "loud" && words.contains("loud");
+        event["code"] == self.code
+            && event["stand"] == "noisy"
+            && words.contains("noisy")
+            && words.contains(self.limit)
+            && (node || !self.node)
+    }
 }
 
 fn p99(address: IpAddr, asks: usize) -> Result<Duration> {

@@ -15,7 +15,7 @@ pub use bed::Bed;
 pub use containment::{Facts, containment_against_runc, facts_of_runc};
 pub use crash::{Damage, crash_matrix};
 pub use fill::million_files;
-pub use hostile::{HOSTS, Hostility, hostile_neighbour};
+pub use hostile::{HOSTS, Hostility, Told, hostile_neighbours};
 pub use many::many_at_once;
 pub use rights::rights_of_files_and_listeners;
 pub use survive::{daemon_dies, keeper_dies, second_daemon_refuses};
