@@ -72,7 +72,13 @@ impl ImageName {
                 (first, rest.to_owned())
             }
             Some(_) => (DEFAULT_REGISTRY, path.to_owned()),
-            None => (DEFAULT_REGISTRY, format!("library/{path}")),
+            None => (DEFAULT_REGISTRY, path.to_owned()),
+        };
+        // `docker.io/nginx` is `docker.io/library/nginx`, as Docker reads it.
+        let repository = if registry == DEFAULT_REGISTRY && !repository.contains('/') {
+            format!("library/{repository}")
+        } else {
+            repository
         };
         if !is_registry(registry) {
             return Err(bad(
@@ -228,6 +234,11 @@ mod tests {
     fn short_names_are_completed() {
         for (text, full, short) in [
             ("nginx", "docker.io/library/nginx:latest", "nginx:latest"),
+            (
+                "docker.io/nginx",
+                "docker.io/library/nginx:latest",
+                "nginx:latest",
+            ),
             (
                 "bitnami/redis:7",
                 "docker.io/bitnami/redis:7",
