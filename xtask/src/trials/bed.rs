@@ -113,9 +113,11 @@ impl Bed {
         // Records grow in their files; those of a stand lie in a folder of its own.
         let log_of_store = |words: &str| words.contains(".sqlite") || words.contains(".db");
         let mut difference = difference.surplus();
-        difference
-            .more
-            .retain(|(kind, words)| *kind != Kind::File || !log_of_store(words));
+        // An empty disk of each size is kept for the next stand of that size.
+        let template = |words: &str| words.contains("/state/templates/");
+        difference.more.retain(|(kind, words)| {
+            *kind != Kind::File || !(log_of_store(words) || template(words))
+        });
         Ok(difference)
     }
 

@@ -72,8 +72,10 @@ impl Keeper {
         let Ok(room) = rustix::fs::statfs(crate::desk::DISK) else {
             return;
         };
-        // ext4 refuses a little before it has counted down to nothing.
-        let no_bytes = room.f_bavail <= room.f_blocks / 200;
+        // ext4 refuses a little before it has counted down to nothing; of a small disk that is a greater part.
+        let mebibyte = (1 << 20) / u64::try_from(room.f_bsize).unwrap_or(4096).max(1);
+        let rest = (room.f_blocks / 200).max(mebibyte.min(room.f_blocks / 50));
+        let no_bytes = room.f_bavail <= rest;
         let full = no_bytes || room.f_ffree == 0;
         if full && !self.disk_was_full {
             self.disk_was_full = true;
@@ -113,11 +115,32 @@ impl Keeper {
         if refused > self.stand_pids_seen {
             self.stand_pids_seen = refused;
             let limit = self.stand.as_ref().map_or(0, |s| s.limits.pids);
-            let text = format!(
-                "stand {stand} is at its limit of {limit} processes: a process could not be made"
-            );
-            self.tell(None, EventKind::PidsLimit, text);
+            // v1 counts for the whole stand only; who holds most of the processes is who ran into the limit.
+            let crowd = self.most_crowded();
+            let text = match &crowd {
+                Some(name) => format!(
+                    "stand {stand} is at its limit of {limit} processes: a process could not be made; most are of node {name}"
+                ),
+                None => format!(
+                    "stand {stand} is at its limit of {limit} processes: a process could not be made"
+                ),
+            };
+            self.tell(crowd.as_ref(), EventKind::PidsLimit, text);
         }
+    }
+
+    /// Finds the node with the most processes. Nothing where no node has any.
+    fn most_crowded(&self) -> Option<NodeName> {
+        self.nodes
+            .iter()
+            .filter_map(|(name, node)| {
+                // The unified hierarchy holds every node on both kinds of machines.
+                let file = node.group.as_ref()?.unified().join("cgroup.procs");
+                let count = std::fs::read_to_string(file).ok()?.lines().count();
+                (count > 0).then_some((name, count))
+            })
+            .max_by_key(|(_, count)| *count)
+            .map(|(name, _)| name.clone())
     }
 
     /// Tells whether the kernel killed in the stand for memory since the last look, without a node being known for it.
@@ -136,18 +159,28 @@ impl Keeper {
         }
         // v1 counts for the whole stand only.
         if self.root.mode() == Mode::Hybrid && self.stand_was_killed_in() {
-            let limit = self.stand.as_ref().map_or(ByteSize(0), |s| s.limits.memory);
-            let text = format!(
-                "stand {} is over its memory limit of {limit}: the kernel killed node {name}",
-                self.stand_name()
-            );
-            self.tell(Some(name), EventKind::OomKilled, text);
+            self.tell_memory_death(name);
             return true;
         }
-        // The look came first: whoever dies by SIGKILL right after it is the one that was meant.
-        self.stand_oom_at
+        // The look came first and knew no node: whoever dies by SIGKILL right after it is the one that was meant.
+        let meant = self
+            .stand_oom_at
             .take()
-            .is_some_and(|at| at.elapsed() < REGULARLY)
+            .is_some_and(|at| at.elapsed() < REGULARLY);
+        if meant {
+            self.tell_memory_death(name);
+        }
+        meant
+    }
+
+    /// Tells that the limit of the stand's memory was the end of a node.
+    fn tell_memory_death(&mut self, name: &NodeName) {
+        let limit = self.stand.as_ref().map_or(ByteSize(0), |s| s.limits.memory);
+        let text = format!(
+            "stand {} is over its memory limit of {limit}: the kernel killed node {name}",
+            self.stand_name()
+        );
+        self.tell(Some(name), EventKind::OomKilled, text);
     }
 
     /// Tells of memory kills in a node since the last look.

@@ -44,3 +44,8 @@ fn root_damage_at_steps_of_a_life_ends_done_or_undone_and_leaves_nothing() {
     let steps = ["prepare.network", "start.exec", "destroy.cgroup"];
     trials::crash_matrix(program(), &steps, 1).unwrap();
 }
+
+#[test]
+fn root_bad_neighbours_are_named_with_their_limits_and_keep_nobody_from_answering() {
+    trials::hostile_neighbours(program(), &trials::HOSTS, 50).unwrap();
+}
