@@ -30,7 +30,7 @@ pub(crate) fn hosts(
         }
     }
     for (alias, service) in &node.links {
-        for address in addresses_of(spec, service, addresses) {
+        for address in addresses_of(spec, name, service, addresses) {
             line(&mut text, address, alias);
         }
     }
@@ -47,12 +47,21 @@ fn line(text: &mut String, address: IpAddr, names: &str) {
     let _ = writeln!(text, "{address}\t{names}");
 }
 
-fn addresses_of(spec: &StandSpec, service: &ServiceName, addresses: &Addresses) -> Vec<IpAddr> {
+/// Returns the addresses of a service in the networks that `seen_by` is in, too: others would lead nowhere.
+fn addresses_of(
+    spec: &StandSpec,
+    seen_by: &NodeName,
+    service: &ServiceName,
+    addresses: &Addresses,
+) -> Vec<IpAddr> {
+    let shared = addresses.nodes.get(seen_by);
     spec.nodes
         .iter()
         .filter(|(_, node)| node.service == *service)
         .filter_map(|(name, _)| addresses.nodes.get(name))
-        .flat_map(|n| n.values().flatten().copied())
+        .flatten()
+        .filter(|(network, _)| shared.is_some_and(|own| own.contains_key(*network)))
+        .flat_map(|(_, list)| list.iter().copied())
         .collect()
 }
 

@@ -6,50 +6,72 @@ use std::fs;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 /// Gives the daemon every image of the examples: from the cache, or made anew and put there.
-pub(crate) fn bring_in(program: &Program, examples: &Path, scratch: &Path) -> Result<(), String> {
+pub(crate) fn bring_in(program: &Program, examples: &Path) -> Result<(), String> {
     let cache = cache()?;
     fs::create_dir_all(&cache)
         .map_err(|error| format!("cannot make {}: {error}", cache.display()))?;
-    fs::create_dir_all(scratch)
-        .map_err(|error| format!("cannot make {}: {error}", scratch.display()))?;
     let list = make(program, examples, &["--list"])?;
-    for line in list.lines() {
-        let mut names = line
-            .split(" |")
-            .next()
-            .unwrap_or_default()
-            .split_whitespace();
-        let Some(name) = names.next() else { continue };
-        let recipe = recipe(examples, name, line)?;
-        let archive = cache.join(format!("{name}-{recipe:016x}.tar"));
-        if archive.exists() {
-            program.run(&["image", "load", text(&archive)?])?;
-        } else {
-            println!("making example/{name}");
-            make(program, examples, &[name])?;
-            forget_older(&cache, name);
-            // Whoever runs beside this sees a whole archive or none.
-            let part = cache.join(format!(".{name}-{}.part", std::process::id()));
-            program.run(&[
-                "image",
-                "save",
-                &format!("example/{name}"),
-                "--output",
-                text(&part)?,
-            ])?;
-            fs::rename(&part, &archive)
-                .map_err(|error| format!("cannot keep {}: {error}", archive.display()))?;
+    // Two at a time: one waits for the disk while the other unpacks.
+    let waiting = Mutex::new(list.lines());
+    let work = || -> Result<(), String> {
+        while let Some(line) = next(&waiting) {
+            bring_one(program, examples, &cache, line)?;
         }
-        for other in names {
-            program.run(&[
-                "image",
-                "tag",
-                &format!("example/{name}"),
-                &format!("example/{other}"),
-            ])?;
-        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        work()?;
+        other
+            .join()
+            .map_err(|_| "bringing in images panicked".to_owned())?
+    })
+}
+
+fn next<'a>(waiting: &Mutex<std::str::Lines<'a>>) -> Option<&'a str> {
+    waiting.lock().ok()?.next()
+}
+
+/// Brings in the image of one line of `make-images --list`: its names, `|`, how it is made.
+fn bring_one(program: &Program, examples: &Path, cache: &Path, line: &str) -> Result<(), String> {
+    let mut names = line
+        .split(" |")
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let Some(name) = names.next() else {
+        return Ok(());
+    };
+    let recipe = recipe(examples, name, line)?;
+    let archive = cache.join(format!("{name}-{recipe:016x}.tar"));
+    if archive.exists() {
+        program.run(&["image", "load", text(&archive)?])?;
+    } else {
+        println!("making example/{name}");
+        make(program, examples, &[name])?;
+        forget_older(cache, name);
+        // Whoever runs beside this sees a whole archive or none.
+        let part = cache.join(format!(".{name}-{}.part", std::process::id()));
+        program.run(&[
+            "image",
+            "save",
+            &format!("example/{name}"),
+            "--output",
+            text(&part)?,
+        ])?;
+        fs::rename(&part, &archive)
+            .map_err(|error| format!("cannot keep {}: {error}", archive.display()))?;
+    }
+    for other in names {
+        program.run(&[
+            "image",
+            "tag",
+            &format!("example/{name}"),
+            &format!("example/{other}"),
+        ])?;
     }
     Ok(())
 }

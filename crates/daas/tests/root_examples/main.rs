@@ -93,7 +93,7 @@ fn root_every_example_comes_up_answers_and_leaves_nothing() {
     })
     .unwrap();
     let program = Program::of(&daemon);
-    images::bring_in(&program, &folder(), &daemon.place().join("images")).unwrap();
+    images::bring_in(&program, &folder()).unwrap();
     let before = Census::take(&daemon.state()).unwrap();
 
     let waiting: Mutex<VecDeque<PathBuf>> = Mutex::new(examples().into());
