@@ -255,12 +255,29 @@ fn prepare_host(cgroup_root: &str) -> Result<(), EngineError> {
         .map_err(fault)?
         .prepare()
         .map_err(fault)?;
+    raise_inotify();
     for family in ["ipv4", "ipv6"] {
         if let Err(error) = daas_sys::netns::NeighbourThresholds::WANTED.raise(family) {
             tracing::warn!(cause = %error, family, "cannot raise the kernel's neighbour table; hundreds of stands need it");
         }
     }
     Ok(())
+}
+
+/// How many inotify instances root may have: one for each keeper, and the host's own programs. The kernel's default is 128 (inotify(7)).
+const INOTIFY_INSTANCES: u32 = 8192;
+
+/// Raises the number of inotify instances, unless it is high enough.
+fn raise_inotify() {
+    const PATH: &str = "/proc/sys/fs/inotify/max_user_instances";
+    let now = std::fs::read_to_string(PATH)
+        .ok()
+        .and_then(|text| text.trim().parse::<u32>().ok());
+    if now.is_some_and(|now| now < INOTIFY_INSTANCES)
+        && let Err(error) = std::fs::write(PATH, INOTIFY_INSTANCES.to_string())
+    {
+        tracing::warn!(cause = %error, "cannot raise the number of inotify instances; about a hundred stands fit");
+    }
 }
 
 /// Milliseconds of the Unix clock, for people.
