@@ -203,7 +203,7 @@ impl LocalEngine {
             egress_env: &egress_env,
         };
         let mut launch = node_launch(site, name, node, &known.facts, &ids, digest)?;
-        prepare_binds(name, node)?;
+        check_binds(name, node)?;
         for (hook, exec) in node
             .post_start
             .iter()
@@ -298,22 +298,19 @@ fn routes(order: &Order) -> Vec<Published> {
         .collect()
 }
 
-/// Makes folders of the host that a bind names, where the file says that they may be made.
-fn prepare_binds(name: &NodeName, node: &NodeSpec) -> Result<(), EngineError> {
+/// Checks that what a bind names is there. Nothing is made here: the daemon made missing folders when the stand was asked for, link by link
+/// inside of the project; a path that was changed since must not let root make folders wherever a link leads.
+fn check_binds(name: &NodeName, node: &NodeSpec) -> Result<(), EngineError> {
     for mount in &node.mounts {
-        let MountSource::Bind { path, create } = &mount.source else {
+        let MountSource::Bind { path, .. } = &mount.source else {
             continue;
         };
-        if std::path::Path::new(path).exists() {
-            continue;
-        }
-        if !create {
+        if !std::path::Path::new(path).exists() {
             return Err(EngineError::Node {
                 node: name.clone(),
                 what: format!("`{path}` does not exist on the host"),
             });
         }
-        std::fs::create_dir_all(path).map_err(EngineError::io("make folder", path))?;
     }
     Ok(())
 }
