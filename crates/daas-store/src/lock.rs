@@ -12,7 +12,7 @@ pub(crate) const LOCK_FILE: &str = "lock";
 /// A held lock; dropping it lets the directory go.
 #[derive(Debug)]
 pub(crate) struct DirLock {
-    _file: File,
+    file: File,
 }
 
 impl DirLock {
@@ -56,6 +56,34 @@ impl DirLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{} on {host}", std::process::id()));
         written.map_err(StoreError::io("write the lock", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirLock {
+    /// Lets the lock go by word, not only by closing.
+    ///
+    /// `flock` belongs to the open file description (flock(2)), and a child that another thread is just starting holds
+    /// a copy of it until its `exec`: closing alone would leave the directory locked for that moment.
+    fn drop(&mut self) {
+        // A failure leaves the lock to the closing that follows.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_file_in_a_child_that_starts_holds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DirLock::take(dir.path()).unwrap();
+        // What a child holds between fork and exec: the same open file description.
+        let of_a_child = lock.file.try_clone().unwrap();
+        assert!(DirLock::take(dir.path()).is_err());
+        drop(lock);
+        DirLock::take(dir.path()).unwrap();
+        drop(of_a_child);
     }
 }

@@ -572,9 +572,21 @@ async fn root_udp_clients_stay_with_their_node_until_it_moves() {
     }
     publisher.remove(&id).await;
     assert!(supervisor.status().is_empty());
-    UdpSocket::bind(SocketAddr::new(address, 514))
+    becomes_free(SocketAddr::new(address, 514)).await;
+}
+
+/// Waits until nobody holds the UDP address any more.
+///
+/// A child that another test starts in this process holds copies of all sockets from its `fork` to its `exec`.
+async fn becomes_free(address: SocketAddr) {
+    let free = async {
+        while UdpSocket::bind(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), free)
         .await
-        .unwrap();
+        .expect("the publisher lets its sockets go");
 }
 
 #[tokio::test]
