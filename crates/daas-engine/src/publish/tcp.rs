@@ -2,12 +2,12 @@
 
 use super::copy::{Traffic, both_ways};
 use super::route::{Route, RouteWatch, until_closed, until_moved};
-use crate::dial::Dialer;
+use crate::dial::{DialError, Dialer, StandNet};
 use daas_tasks::Shutdown;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -15,6 +15,12 @@ use tokio::task::JoinSet;
 /// How long one node may take to answer a connection. A node of the same machine answers in microseconds; one that is
 /// gone is told by the kernel after about three seconds.
 const CONNECT: Duration = Duration::from_secs(4);
+/// How long a connection that every node refuses is kept and tried again. A stand is up when its programs run, milliseconds before most of
+/// them listen: without this the first request after an `up` would be reset now and then.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The first pause between two tries; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// The pause after a failed accept: the process is out of descriptors, and some must be closed first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -97,14 +103,14 @@ async fn carry(client: TcpStream, turn: usize, route: RouteWatch, shared: Shared
         tracing::debug!("a stand has no room for one more connection, it is reset");
         return;
     };
-    let now = route.borrow().clone();
     let work = async {
-        let Some((node, target)) = connect(&shared.dialer, &now, turn).await else {
+        let Some((node, target, net)) = connect_patiently(&shared.dialer, &route, turn).await
+        else {
             return;
         };
         tokio::select! {
             biased;
-            () = until_moved(route.clone(), &now.net, target) => {}
+            () = until_moved(route.clone(), &net, target) => {}
             done = both_ways(&client, &node, &shared.traffic) => if done.is_ok() {
                 close_as_usual(&client);
                 close_as_usual(&node);
@@ -118,23 +124,63 @@ async fn carry(client: TcpStream, turn: usize, route: RouteWatch, shared: Shared
     }
 }
 
+/// Connects to a node, for [`PATIENCE`] if all of them refuse; each try goes where the route leads by then.
+async fn connect_patiently(
+    dialer: &Dialer,
+    route: &RouteWatch,
+    turn: usize,
+) -> Option<(TcpStream, SocketAddr, Arc<StandNet>)> {
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let now = route.borrow().clone();
+        match connect(dialer, &now, turn).await {
+            Reached::Node(node, target) => return Some((node, target, now.net)),
+            Reached::Refused if started.elapsed() < PATIENCE => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            Reached::Refused | Reached::Nobody => return None,
+        }
+    }
+}
+
+/// What came of asking every node once.
+enum Reached {
+    Node(TcpStream, SocketAddr),
+    /// All that are there answered that nobody listens.
+    Refused,
+    /// There is none, or one was not heard of at all.
+    Nobody,
+}
+
 /// Connects to the node whose turn it is, or to the next one that answers.
-async fn connect(dialer: &Dialer, route: &Route, turn: usize) -> Option<(TcpStream, SocketAddr)> {
+async fn connect(dialer: &Dialer, route: &Route, turn: usize) -> Reached {
     let count = route.targets.len();
+    let mut refused = count > 0;
     for step in 0..count {
         let target = route.targets[turn.wrapping_add(step) % count];
         match dialer.connect_tcp(&route.net, target, CONNECT).await {
             Ok(node) => {
                 prepare(&node);
-                return Some((node, target));
+                return Reached::Node(node, target);
             }
             Err(error) => {
+                refused &= is_refusal(&error);
                 let error = daas_model::render_chain(&error);
                 tracing::debug!(%target, error, "a node does not take a connection");
             }
         }
     }
-    None
+    if refused {
+        Reached::Refused
+    } else {
+        Reached::Nobody
+    }
+}
+
+fn is_refusal(error: &DialError) -> bool {
+    matches!(error, DialError::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 fn prepare(stream: &TcpStream) {

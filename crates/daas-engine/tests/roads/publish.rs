@@ -304,7 +304,7 @@ async fn root_replicas_take_turns_and_one_that_is_down_is_stepped_over() {
     for _ in 0..3 {
         assert_eq!(hear(SocketAddr::new(address, 80)).await.unwrap(), "a");
     }
-    // Nobody behind the port: a reset, and not a wait.
+    // Nobody behind the port: a reset, at the latest after the second that a starting node is given.
     for port in [81, 82] {
         assert_eq!(
             hear(SocketAddr::new(address, port))
@@ -314,6 +314,24 @@ async fn root_replicas_take_turns_and_one_that_is_down_is_stepped_over() {
             ErrorKind::ConnectionReset
         );
     }
+    publisher.remove(&id).await;
+}
+
+#[tokio::test]
+async fn root_a_connection_waits_a_moment_for_a_node_that_runs_and_does_not_listen_yet() {
+    let (dialer, _supervisor, publisher) = publisher();
+    let space = TestStand::new();
+    let (id, address, net) = (stand("early"), host_address(), space.router.net());
+    let answering = publisher
+        .set(&id, &net, address, &[tcp(80, &[node(80)])])
+        .await;
+    assert!(answering.failed.is_empty());
+    let early = tokio::spawn(async move { hear(SocketAddr::new(address, 80)).await });
+    // Long enough for the first tries to be refused.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!early.is_finished());
+    space.says(&dialer, 80, "here now").await;
+    assert_eq!(early.await.unwrap().unwrap(), "here now");
     publisher.remove(&id).await;
 }
 
