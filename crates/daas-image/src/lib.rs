@@ -37,7 +37,7 @@ pub use progress::{Event, Phase, Progress, Silent};
 pub use registry::{
     Credential, Credentials, ProxySettings, PullOptions, Registries, RegistrySettings,
 };
-pub use store::{GcPlan, InUse, Listed, NameInfo, Store};
+pub use store::{Artifact, GcPlan, InUse, Listed, NameInfo, Referrer, Store};
 pub use users::UserIds;
 
 /// Doors for the fuzz targets; no part of the interface.

@@ -257,6 +257,20 @@ impl Index {
     }
 }
 
+/// Returns what a manifest of any kind is made of: its configuration and layers, or the manifests of an index.
+pub(crate) fn digests_in(bytes: &[u8]) -> Vec<String> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let lists = ["layers", "manifests"]
+        .into_iter()
+        .filter_map(|key| value.get(key)?.as_array());
+    value
+        .get("config")
+        .into_iter()
+        .chain(lists.flatten())
+        .filter_map(|descriptor| descriptor.get("digest")?.as_str().map(str::to_owned))
+        .collect()
+}
+
 /// Returns how a layer of this media type is compressed, or nothing if it is no layer that can be unpacked.
 pub(crate) fn compression_of(media_type: &str) -> Option<Compression> {
     const FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";

@@ -121,6 +121,7 @@ impl Store {
                 done.partial.push(path);
             }
         }
+        self.sweep_referrers()?;
         Ok(done)
     }
 
@@ -162,8 +163,11 @@ impl Store {
         let mut roots = HashSet::new();
         let mut manifests = in_use.images.clone();
         for info in self.names()? {
-            // The index is kept if it is here: saving gives back the digest that the registry knows.
-            roots.extend(info.index.map(String::from));
+            if let Some(index) = info.index {
+                self.root_referrers(&index, &mut roots)?;
+                // The index is kept if it is here: saving gives back the digest that the registry knows.
+                roots.insert(String::from(index));
+            }
             manifests.insert(info.manifest);
         }
         for digest in manifests {
@@ -171,6 +175,7 @@ impl Store {
                 continue;
             }
             roots.insert(digest.to_string());
+            self.root_referrers(&digest, &mut roots)?;
             let bytes = self.read_blob(&digest, MAX_MANIFEST, "the manifest")?;
             let Ok(crate::manifest::Document::Manifest(manifest)) =
                 crate::manifest::Document::parse(&bytes, None)
@@ -187,6 +192,27 @@ impl Store {
             }
         }
         Ok(roots)
+    }
+
+    /// Adds the documents about `subject`, those about them, and their parts.
+    fn root_referrers(
+        &self,
+        subject: &Digest,
+        roots: &mut HashSet<String>,
+    ) -> Result<(), ImageError> {
+        let mut open = vec![subject.clone()];
+        while let Some(subject) = open.pop() {
+            for referrer in self.referrers(&subject)? {
+                let new = roots.insert(referrer.digest.to_string());
+                if !new || self.blob_size(&referrer.digest).is_none() {
+                    continue;
+                }
+                let bytes = self.read_blob(&referrer.digest, MAX_MANIFEST, "a referrer")?;
+                roots.extend(crate::manifest::digests_in(&bytes));
+                open.push(referrer.digest);
+            }
+        }
+        Ok(())
     }
 }
 

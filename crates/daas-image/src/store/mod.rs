@@ -7,6 +7,7 @@
 //! <dir>/layers/chain-<hex of chain id>/fs the same, for a layer that only makes sense above its lower ones
 //! <dir>/layers/*/layer.json               what unpacking it has made; there only in a complete layer
 //! <dir>/names/<hex>.json                  one name and the manifest that it means
+//! <dir>/referrers/<subject>/<digest>.json  documents about the image `subject`
 //! <dir>/partial/<algorithm>-<hex>         downloads that can be taken up again
 //! <dir>/tmp/                              work in progress; emptied when the store is opened
 //! ```
@@ -19,12 +20,14 @@ mod gc;
 mod install;
 mod lease;
 mod names;
+mod referrers;
 
 pub(crate) use gc::partial_key;
 pub use gc::{GcPlan, InUse};
 pub(crate) use install::{LayerJob, check_size};
 pub(crate) use lease::{ALL, Lease};
 pub use names::{Listed, NameInfo};
+pub use referrers::{Artifact, Referrer};
 
 use crate::{Budget, ImageError};
 use daas_tasks::Supervisor;
@@ -83,6 +86,7 @@ impl Store {
             "layers",
             "names",
             "partial",
+            "referrers",
             "tmp",
         ] {
             let path = dir.join(part);

@@ -3,7 +3,7 @@
 use crate::fake::{Fake, archive, archive_of, entry, files_below, image, link, registries};
 use crate::tree::tree;
 use daas_image::tar::{Entry, EntryKind};
-use daas_image::{Budget, InUse, PullOptions, Silent, Store};
+use daas_image::{Artifact, Budget, InUse, PullOptions, Silent, Store};
 use daas_model::{Explain, ImageName};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -14,6 +14,56 @@ fn counts(store: &Store) -> (usize, usize) {
         .unwrap()
         .count();
     (files_below(&store.dir().join("blobs")).len(), layers)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn root_a_document_about_an_image_lives_as_long_as_the_image() {
+    let one = image(&[archive(&[("./", b""), ("one", b"1")])]);
+    let fake = Fake::start(move |asked| one.answer(asked));
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let name = ImageName::parse(&format!("{}/x:1", fake.host)).unwrap();
+    let image = store
+        .pull(
+            &name,
+            &registries(),
+            &PullOptions::default(),
+            Arc::new(Silent),
+        )
+        .await
+        .unwrap();
+    let artifact = Artifact {
+        artifact_type: "application/spdx+json".into(),
+        parts: vec![(
+            "application/spdx+json".into(),
+            b"{\"spdxVersion\":\"SPDX-2.3\"}".to_vec(),
+        )],
+        annotations: [("org.example.step".to_owned(), "1".to_owned())].into(),
+    };
+    let about = store.attach(&image.digest, &artifact).unwrap();
+    assert_eq!(store.attach(&image.digest, &artifact).unwrap(), about);
+    let of_sbom = Artifact {
+        artifact_type: "application/vnd.example.signature".into(),
+        parts: vec![("text/plain".into(), b"signed".to_vec())],
+        annotations: std::collections::BTreeMap::new(),
+    };
+    store.attach(&about, &of_sbom).unwrap();
+    let listed = store.referrers(&image.digest).unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        (&listed[0].digest, listed[0].artifact_type.as_deref()),
+        (&about, Some("application/spdx+json"))
+    );
+    assert_eq!(store.read_artifact(&about).unwrap(), artifact.parts);
+    assert!(store.gc(&InUse::default()).unwrap().blobs.is_empty());
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.referrers(&image.digest).unwrap(), listed);
+    store.remove(&name).unwrap();
+    store.gc(&InUse::default()).unwrap();
+    assert_eq!(counts(&store), (0, 0));
+    assert!(store.referrers(&image.digest).unwrap().is_empty());
+    assert_eq!(files_below(&store.dir().join("referrers")).len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
