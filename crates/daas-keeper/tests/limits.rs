@@ -43,6 +43,14 @@ fn root_a_fork_bomb_hits_the_stands_limit_and_is_named() {
         text.contains("stand bomb is at its limit of 64 processes"),
         "{text}"
     );
+    // It stays at its limit: that is no news.
+    let until = std::time::Instant::now() + std::time::Duration::from_millis(3500);
+    let mut again = Vec::new();
+    while let Some(left) = until.checked_duration_since(std::time::Instant::now()) {
+        again.extend(events.event(left).unwrap());
+    }
+    again.retain(|e| matches!(e.kind, EventKind::PidsLimit));
+    assert!(again.is_empty(), "{again:?}");
     keeper.destroy();
 }
 

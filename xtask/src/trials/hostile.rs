@@ -2,7 +2,7 @@
 
 use super::bed::{Bed, fetch, service};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -54,23 +54,23 @@ pub const HOSTS: [Hostility; 7] = [
     },
     Hostility {
         name: "memory hog",
-        line: "exec busybox dd if=/dev/zero of=/dev/null bs=1024M",
+        line: "while :; do busybox dd if=/dev/zero of=/dev/null bs=1024M; done",
         told: Some(Told {
             code: "node-oom",
             limit: "128 MiB",
             node: true,
         }),
-        keys: "",
+        keys: "    restart: always\n",
     },
     Hostility {
         name: "disk filler",
-        line: "dd if=/dev/zero of=/fill bs=1M; sleep 1000",
+        line: "dd if=/dev/zero of=/fill bs=1M; while :; do dd if=/dev/zero of=/fill bs=1M conv=notrunc,fsync; done 2> /dev/null",
         told: Some(DISK_FULL),
         keys: "",
     },
     Hostility {
         name: "inode filler",
-        line: "busybox mkdir /m; i=0; while :; do i=$((i+1)); : > /m/$i || break; done; sleep 1000",
+        line: "busybox mkdir /m; i=0; while :; do i=$((i+1)); true > /m/$i; done 2> /dev/null",
         told: Some(DISK_FULL),
         keys: "",
     },
@@ -96,6 +96,9 @@ pub const HOSTS: [Hostility; 7] = [
 
 /// Measures the answers of a quiet stand alone and beside each hostile one, `asks` times each.
 ///
+/// The two take turns, a few asks alone while the hostile stand is paused and a few beside it, so that what else the machine does
+/// meets both alike.
+///
 /// # Errors
 /// When the quiet stand stops to answer, an event is missing or does not name stand, node and limit, or something is
 /// left. How far p99 moved is told, and judged by whoever reads it: on a shared machine it moves by itself.
@@ -112,18 +115,33 @@ pub fn hostile_neighbours(program: &Path, hosts: &[Hostility], asks: usize) -> R
         .collect::<Result<Vec<_>>>()?;
     bed.api().down("quiet")?;
     bed.nothing_is_left()?;
-    Ok(lines.join("; "))
+    Ok(format!(
+        "ms of the quiet stand's answers\n{}",
+        lines.join("\n")
+    ))
 }
+
+/// How many asks are made before the other side has its turn.
+const TURN: usize = 50;
+/// What the machine gets to come to rest after a stand was paused or resumed.
+const SETTLE: Duration = Duration::from_millis(30);
 
 fn beside(bed: &Bed, hostility: Hostility, asks: usize) -> Result<String> {
     let address = bed.address("quiet")?;
-    let alone = p99(address, asks)?;
     let loud = service("loud", hostility.line) + hostility.keys;
     bed.api().up("noisy", &bed.project(&(loud + LIMITS)), 0)?;
     // It needs a moment to show what it is.
     std::thread::sleep(Duration::from_millis(500));
-    let beside = p99(address, asks)?;
-    match hostility.told {
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for _ in 0..asks.div_ceil(TURN) {
+        bed.api().post("/stands/noisy/pause", &json!({}))?;
+        std::thread::sleep(SETTLE);
+        ask(address, &mut alone)?;
+        bed.api().post("/stands/noisy/resume", &json!({}))?;
+        std::thread::sleep(SETTLE);
+        ask(address, &mut beside)?;
+    }
+    let told = match hostility.told {
         Some(told) => told.is_told(bed)?,
         None => {
             let view = bed.api().get("/stands/noisy")?;
@@ -131,27 +149,63 @@ fn beside(bed: &Bed, hostility: Hostility, asks: usize) -> Result<String> {
                 view["nodes"][0]["status"] == "running",
                 "the hostile node is none: {view}"
             );
+            String::new()
         }
-    }
+    };
     bed.api().down("noisy")?;
+    let (alone, beside) = (Answers::of(alone), Answers::of(beside));
     Ok(format!(
-        "{}: p99 of the neighbour {:.2} ms alone, {:.2} ms beside it ({:+.0} %)",
+        "  {:16} p50 {:.2} -> {:.2}, p99 {:.2} -> {:.2} ({:+.0} %) {told}",
         hostility.name,
-        alone.as_secs_f64() * 1e3,
-        beside.as_secs_f64() * 1e3,
-        (beside.as_secs_f64() / alone.as_secs_f64() - 1.0) * 100.0,
+        alone.p50,
+        beside.p50,
+        alone.p99,
+        beside.p99,
+        (beside.p99 / alone.p99 - 1.0) * 100.0,
     ))
 }
 
+/// How long answers took, in milliseconds.
+struct Answers {
+    p50: f64,
+    p99: f64,
+}
+
+impl Answers {
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort();
+        let at = |hundredths: usize| {
+            times
+                .get(times.len() * hundredths / 100)
+                .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+        };
+        Self {
+            p50: at(50),
+            p99: at(99),
+        }
+    }
+}
+
+fn ask(address: IpAddr, times: &mut Vec<Duration>) -> Result<()> {
+    for _ in 0..TURN {
+        let started = Instant::now();
+        let words = fetch(address, 80)?;
+        times.push(started.elapsed());
+        ensure!(words.trim() == "quiet", "the quiet stand said {words:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 impl Told {
-    /// Waits for the event.
-    fn is_told(self, bed: &Bed) -> Result<()> {
+    /// Waits for the event, and returns its words.
+    fn is_told(self, bed: &Bed) -> Result<String> {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
             let events = bed.event_views("noisy")?;
             // Where the kernel counts for the whole stand, a first event may come before anybody knows the node.
-            if events.iter().any(|event| self.is_told_by(event)) {
-                return Ok(());
+            if let Some(event) = events.iter().find(|event| self.is_told_by(event)) {
+                return Ok(event["message"].to_string());
             }
             ensure!(
                 Instant::now() < until,
@@ -171,21 +225,4 @@ impl Told {
             && words.contains(self.limit)
             && (node || !self.node)
     }
-}
-
-fn p99(address: IpAddr, asks: usize) -> Result<Duration> {
-    let mut times = Vec::with_capacity(asks);
-    for _ in 0..asks {
-        let started = Instant::now();
-        let words = fetch(address, 80)?;
-        times.push(started.elapsed());
-        ensure!(words.trim() == "quiet", "the quiet stand said {words:?}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    times.sort();
-    times
-        .get(times.len() * 99 / 100)
-        .or(times.last())
-        .copied()
-        .context("nothing was asked")
 }

@@ -1,6 +1,7 @@
 //! Nodes are launched in batches: all are born, all links are made in one message, all go on at once.
 
 use super::node::{Launching, Node, Phase, Running};
+use super::repeats::Repeats;
 use super::{Alarm, Answered, Keeper, Outcome, Source, Waiter, unix_ms};
 use crate::birth::{
     Birth, Born, ChildFailure, LinkPlan, MountPlan, MountWhat, NodeBirth, Report, go,
@@ -298,6 +299,8 @@ impl Keeper {
         if let Some(node) = self.nodes.get_mut(name) {
             node.oom_seen = group.oom_kills();
             node.pids_seen = group.pids_refused();
+            node.pids_told = Repeats::default();
+            node.oom_told = Repeats::default();
             node.group = Some(group.clone());
             if node.log.is_none() {
                 node.log = Some(

@@ -15,6 +15,7 @@ mod names;
 mod node;
 mod prepare;
 mod pressure;
+mod repeats;
 pub mod state;
 mod stopping;
 
@@ -176,6 +177,12 @@ pub(crate) struct Keeper {
     v1_oom: Option<OwnedFd>,
     stand_oom_seen: u64,
     stand_pids_seen: u64,
+    /// What was told of the stand's limits.
+    pids_told: repeats::Repeats,
+    oom_told: repeats::Repeats,
+    disk_told: repeats::Repeats,
+    /// Who held most memory when the stand last ran out of it.
+    oom_suspect: Option<NodeName>,
     looking: bool,
     disk_was_full: bool,
     /// When the kernel last killed for memory without a node being known for it.

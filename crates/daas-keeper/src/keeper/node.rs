@@ -3,6 +3,7 @@
 use super::Waiter;
 use super::exec::ExecId;
 use super::launching::BatchId;
+use super::repeats::Repeats;
 use crate::channel::Channel;
 use crate::launch::NodeLaunch;
 use crate::log::Writer;
@@ -40,6 +41,9 @@ pub(super) struct Node {
     pub(super) links: Vec<String>,
     pub(super) oom_seen: u64,
     pub(super) pids_seen: u64,
+    /// What was told of its limits in this life.
+    pub(super) pids_told: Repeats,
+    pub(super) oom_told: Repeats,
     pub(super) oom_in_this_life: bool,
     pub(super) started_ms: u64,
     /// Post-start commands that are still to run.
@@ -181,6 +185,8 @@ impl Node {
             links: Vec::new(),
             oom_seen: 0,
             pids_seen: 0,
+            pids_told: Repeats::default(),
+            oom_told: Repeats::default(),
             oom_in_this_life: false,
             started_ms: 0,
             post_start: None,

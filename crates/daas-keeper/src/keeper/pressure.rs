@@ -43,6 +43,10 @@ impl Keeper {
             let mut counter = [0; 8];
             let _ = rustix::io::read(fd, &mut counter);
         }
+        if self.oom_told.would_tell(Instant::now()) {
+            // Before the kill, while whoever took the memory still has it.
+            self.oom_suspect = self.heaviest();
+        }
         for wait in [10, 100, 1000] {
             self.alarm_in(Duration::from_millis(wait), Alarm::Look);
         }
@@ -67,7 +71,7 @@ impl Keeper {
         }
     }
 
-    /// Tells once when the disk has filled up, and again only after a twentieth of it was free.
+    /// Tells once when the disk has filled up, and again only after a twentieth of it was free, and not every second.
     fn look_at_disk(&mut self) {
         let Ok(room) = rustix::fs::statfs(crate::desk::DISK) else {
             return;
@@ -88,7 +92,9 @@ impl Keeper {
                 "stand {} has filled its disk of {limit}: no {what} are left",
                 self.stand_name()
             );
-            self.tell(None, EventKind::DiskFull, text);
+            if let Some(telling) = self.disk_told.seen(1, Instant::now()) {
+                self.tell(None, EventKind::DiskFull, telling.complete(text));
+            }
         } else if room.f_bavail > room.f_blocks / 20 && room.f_ffree > room.f_files / 20 {
             self.disk_was_full = false;
         }
@@ -104,16 +110,29 @@ impl Keeper {
         }
         let stand = self.stand_name();
         if kills > self.stand_oom_seen {
-            self.stand_oom_seen = kills;
+            let more = kills - std::mem::replace(&mut self.stand_oom_seen, kills);
             let limit = self.stand.as_ref().map_or(ByteSize(0), |s| s.limits.memory);
-            let text = format!(
+            let mut text = format!(
                 "stand {stand} is over its memory limit of {limit}: the kernel killed a process"
             );
-            self.tell(None, EventKind::OomKilled, text);
+            let suspect = self.oom_suspect.take();
+            if let Some(name) = &suspect {
+                text += &format!("; most of the memory was of node {name}");
+            }
+            if let Some(telling) = self.oom_told.seen(more, Instant::now()) {
+                self.tell(
+                    suspect.as_ref(),
+                    EventKind::OomKilled,
+                    telling.complete(text),
+                );
+            }
             self.stand_oom_at = Some(Instant::now());
         }
         if refused > self.stand_pids_seen {
-            self.stand_pids_seen = refused;
+            let more = refused - std::mem::replace(&mut self.stand_pids_seen, refused);
+            let Some(telling) = self.pids_told.seen(more, Instant::now()) else {
+                return;
+            };
             let limit = self.stand.as_ref().map_or(0, |s| s.limits.pids);
             // v1 counts for the whole stand only; who holds most of the processes is who ran into the limit.
             let crowd = self.most_crowded();
@@ -125,7 +144,7 @@ impl Keeper {
                     "stand {stand} is at its limit of {limit} processes: a process could not be made"
                 ),
             };
-            self.tell(crowd.as_ref(), EventKind::PidsLimit, text);
+            self.tell(crowd.as_ref(), EventKind::PidsLimit, telling.complete(text));
         }
     }
 
@@ -140,6 +159,25 @@ impl Keeper {
                 (count > 0).then_some((name, count))
             })
             .max_by_key(|(_, count)| *count)
+            .map(|(name, _)| name.clone())
+    }
+
+    /// Finds the node whose processes hold the most memory. Nothing where no node has any.
+    fn heaviest(&self) -> Option<NodeName> {
+        // Of a crowd the first are enough: it is one node's word against another's, not a measurement.
+        const LOOKED_AT: usize = 256;
+        let held = |node: &super::node::Node| -> Option<u64> {
+            let file = node.group.as_ref()?.unified().join("cgroup.procs");
+            let pids = std::fs::read_to_string(file).ok()?;
+            pids.lines()
+                .take(LOOKED_AT)
+                .map(own_pages)
+                .reduce(u64::saturating_add)
+        };
+        self.nodes
+            .iter()
+            .filter_map(|(name, node)| Some((name, held(node)?)))
+            .max_by_key(|(_, pages)| *pages)
             .map(|(name, _)| name.clone())
     }
 
@@ -192,8 +230,9 @@ impl Keeper {
         };
         let kills = node.group.as_ref().map_or(0, Group::oom_kills);
         if kills > node.oom_seen {
-            node.oom_seen = kills;
+            let more = kills - std::mem::replace(&mut node.oom_seen, kills);
             node.oom_in_this_life = true;
+            let telling = node.oom_told.seen(more, Instant::now());
             let text = match node.launch.limits.memory {
                 Some(limit) => format!(
                     "node {name} of stand {stand} is over its memory limit of {limit}: the kernel killed a process of it"
@@ -203,7 +242,9 @@ impl Keeper {
                 ),
             };
             self.stand_oom_seen = self.group.oom_kills();
-            self.tell(Some(name), EventKind::OomKilled, text);
+            if let Some(telling) = telling {
+                self.tell(Some(name), EventKind::OomKilled, telling.complete(text));
+            }
         }
     }
 
@@ -215,7 +256,8 @@ impl Keeper {
         };
         let refused = node.group.as_ref().map_or(0, Group::pids_refused);
         if refused > node.pids_seen {
-            node.pids_seen = refused;
+            let more = refused - std::mem::replace(&mut node.pids_seen, refused);
+            let telling = node.pids_told.seen(more, Instant::now());
             let own = node.launch.limits.pids.is_some();
             let text = match node.launch.limits.pids {
                 Some(limit) => format!(
@@ -229,7 +271,23 @@ impl Keeper {
                 // Counted for the stand too; one word is enough.
                 self.stand_pids_seen = self.group.pids_refused();
             }
-            self.tell(Some(name), EventKind::PidsLimit, text);
+            if let Some(telling) = telling {
+                self.tell(Some(name), EventKind::PidsLimit, telling.complete(text));
+            }
         }
     }
+}
+
+/// Reads how many pages a process has that are no file's (`statm` of proc(5): resident less shared); none when it is gone.
+fn own_pages(pid: &str) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let mut words = statm.split_whitespace().skip(1);
+    let mut next = || {
+        words
+            .next()
+            .and_then(|word| word.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    let (resident, shared) = (next(), next());
+    resident.saturating_sub(shared)
 }
