@@ -4,19 +4,20 @@ use crate::line::Lines;
 use crate::project_args::parse_span;
 use crate::stop::Stop;
 use crate::talk::Talk;
+use crate::target::Target;
 use clap::Args;
 use daas_api::{LogChunk, LogQuery, LogStream};
-use daas_model::{NodeName, Span, StandName};
+use daas_model::{NodeName, Span};
 use futures_util::TryStreamExt;
 use std::collections::HashMap;
 
 /// Prints logs.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// The stand.
-    #[arg(value_name = "STAND", add = completions::stands())]
-    stand: StandName,
-    /// The nodes [default: all].
+    /// The stand, or one node of it: `shop/web`.
+    #[arg(value_name = "STAND[/NODE]", add = completions::targets())]
+    target: Target,
+    /// More nodes [default: all].
     #[arg(value_name = "NODE")]
     nodes: Vec<NodeName>,
     /// Goes on with what comes.
@@ -39,13 +40,21 @@ pub(crate) struct Logs {
     no_prefix: bool,
 }
 
+impl Logs {
+    /// Returns the nodes that were named; none means all.
+    fn named(&self) -> Vec<&NodeName> {
+        self.target.node.iter().chain(&self.nodes).collect()
+    }
+}
+
 pub(crate) async fn run(logs: Logs, talk: &Talk) -> Result<(), Stop> {
     let since_ms = logs.since.map(|since| {
         talk.terminal
             .now_ms()
             .saturating_sub(u64::try_from(since.0.as_millis()).unwrap_or(u64::MAX))
     });
-    let names: Vec<&str> = logs.nodes.iter().map(NodeName::as_str).collect();
+    let nodes = logs.named();
+    let names: Vec<&str> = nodes.iter().map(|node| node.as_str()).collect();
     let query = LogQuery {
         node: names.join(","),
         follow: logs.follow,
@@ -53,23 +62,23 @@ pub(crate) async fn run(logs: Logs, talk: &Talk) -> Result<(), Stop> {
         since_ms,
     };
     if talk.json {
-        let mut chunks = talk.client.logs(&logs.stand, &query).await?;
+        let mut chunks = talk.client.logs(&logs.target.stand, &query).await?;
         while let Some(chunk) = chunks.try_next().await? {
             talk.json_line(&chunk)?;
         }
         return Ok(());
     }
-    let one = logs.nodes.len() == 1 || logs.no_prefix;
+    let one = nodes.len() == 1 || logs.no_prefix;
     if one && !logs.timestamps && !logs.escape {
         // As they were written, byte by byte.
-        let mut bytes = talk.client.raw_logs(&logs.stand, &query).await?;
+        let mut bytes = talk.client.raw_logs(&logs.target.stand, &query).await?;
         while let Some(piece) = bytes.try_next().await? {
             talk.data(piece)?;
         }
         return Ok(());
     }
     let mut writer = Writer::new(&logs, one, talk).await?;
-    let mut chunks = talk.client.logs(&logs.stand, &query).await?;
+    let mut chunks = talk.client.logs(&logs.target.stand, &query).await?;
     while let Some(chunk) = chunks.try_next().await? {
         writer.write(&chunk)?;
     }
@@ -93,15 +102,16 @@ impl<'a> Writer<'a> {
         } else {
             let nodes: Vec<NodeName> = talk
                 .client
-                .stand(&logs.stand)
+                .stand(&logs.target.stand)
                 .await?
                 .nodes
                 .into_iter()
                 .map(|node| node.name)
                 .collect();
+            let named = logs.named();
             let shown = nodes
                 .iter()
-                .filter(|node| logs.nodes.is_empty() || logs.nodes.contains(node));
+                .filter(|node| named.is_empty() || named.contains(node));
             let width = shown.map(|node| node.as_str().len()).max().unwrap_or(0);
             Some((nodes, width))
         };
