@@ -119,11 +119,12 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     })
 }
 
-/// Lists the keeper's steps whose names begin as `DAAS_STEPS` asks; all without it.
+/// Lists the steps of daemon and keeper whose names begin as `DAAS_STEPS` asks; all without it.
 fn steps() -> Vec<&'static str> {
     let wanted = std::env::var("DAAS_STEPS").unwrap_or_default();
-    daas_keeper::steps::ALL
+    daas_control::steps::ALL
         .iter()
+        .chain(daas_keeper::steps::ALL)
         .copied()
         .filter(|step| wanted.split(',').any(|start| step.starts_with(start)))
         .collect()

@@ -5,6 +5,7 @@ use crate::operations::Operations;
 use crate::record::StandRecord;
 use crate::stand_loop::{Live, Shared, StandLoop};
 use crate::status::Status;
+use crate::steps::Gauntlet;
 use daas_api::Failure;
 use daas_engine::{Engine, Happening, HappeningKind};
 use daas_model::{StandId, StandName};
@@ -63,6 +64,7 @@ impl<E: Engine> Keep<E> {
             engine,
             operations,
             gate: Semaphore::new(AT_ONCE),
+            steps: Gauntlet::from_env(),
         };
         let keep = Self {
             shared: Arc::new(shared),
@@ -84,6 +86,11 @@ impl<E: Engine> Keep<E> {
         }
         keep.listen(happenings);
         Ok(keep)
+    }
+
+    /// Returns the steps that tests of crash safety damage.
+    pub(crate) fn steps(&self) -> &Gauntlet {
+        &self.shared.steps
     }
 
     /// Closes stands of which something exists and no record: a crash between the two ends of a `down`.

@@ -21,6 +21,7 @@ mod record;
 mod stand_loop;
 mod stands;
 mod status;
+pub mod steps;
 mod system;
 mod views;
 

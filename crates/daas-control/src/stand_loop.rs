@@ -3,6 +3,7 @@
 use crate::operations::{Operations, end};
 use crate::record::{Once, StandRecord};
 use crate::status::{Status, Verdict};
+use crate::steps::{Gauntlet, names};
 use daas_api::{Failure, OperationKind};
 use daas_engine::{Engine, Order, Progress, Teller};
 use daas_model::{Kind, NodeName, StandName};
@@ -32,6 +33,7 @@ pub(crate) struct Shared<E> {
     pub(crate) operations: Operations,
     /// How many turns work at once: the rest queues instead of fighting for the machine.
     pub(crate) gate: Semaphore,
+    pub(crate) steps: Gauntlet,
 }
 
 /// What others see of one loop.
@@ -253,6 +255,7 @@ impl<E: Engine> StandLoop<E> {
                 .await?;
         }
         stored.value.once = Once::default();
+        self.shared.steps.take("loop.once")?;
         self.save(stored).await?;
         Ok(true)
     }
@@ -303,7 +306,7 @@ impl<E: Engine> StandLoop<E> {
             self.live.status.send_modify(|status| {
                 status.starting = matches!(step, Step::Start { .. } | Step::Open { .. });
             });
-            engine.apply(&order, step, &tell).await?;
+            self.carry_out(&order, step, &tell).await?;
             match step {
                 Step::Close => return self.forget(stored).await,
                 Step::Open { .. } => engine.connect(&order).await?,
@@ -322,12 +325,25 @@ impl<E: Engine> StandLoop<E> {
         Ok(None)
     }
 
+    async fn carry_out(&self, order: &Order, step: &Step, tell: &Teller) -> Result<(), Failure> {
+        let Some((before, after)) = names(step) else {
+            return Ok(self.shared.engine.apply(order, step, tell).await?);
+        };
+        let twice = self.shared.steps.take(before)?;
+        for _ in 0..=usize::from(twice) {
+            self.shared.engine.apply(order, step, tell).await?;
+        }
+        self.shared.steps.take(after)?;
+        Ok(())
+    }
+
     /// Forgets a stand that is closed, unless somebody wanted it again meanwhile.
     async fn forget(&self, stored: &Stored<StandRecord>) -> Result<Option<Turned>, Failure> {
         let batch = daas_store::Batch::new()
             .delete_if::<StandRecord>(self.name.as_str(), Expect::Revision(stored.revision));
         match self.shared.store.commit(batch).await {
             Ok(_) => {
+                self.shared.steps.take("loop.forgotten")?;
                 self.shared.engine.connect(&order(&stored.value)).await?;
                 self.shared.operations.change(&self.name, |operation, _| {
                     operation.nodes = self.live.status.borrow().progress(&stored.value);

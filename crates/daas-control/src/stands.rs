@@ -219,7 +219,9 @@ impl Control {
                 &HappeningRecord::note(name, "stand-up", note.clone()),
             )?;
         }
+        self.keep.steps().take("record.keep")?;
         self.store.commit(batch).await?;
+        self.keep.steps().take("record.kept")?;
         let operations = names
             .iter()
             .map(|name| self.begin(name, OperationKind::Up))
@@ -279,8 +281,10 @@ impl Control {
                     now_ms(),
                     &HappeningRecord::note(name, &code, text),
                 )?;
+            self.keep.steps().take("record.keep")?;
             match self.store.commit(batch).await {
                 Ok(_) => {
+                    self.keep.steps().take("record.kept")?;
                     return Ok(Accepted {
                         operations: vec![self.begin(name, kind)?],
                         diagnostics: Vec::new(),

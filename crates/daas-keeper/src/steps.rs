@@ -1,7 +1,7 @@
 //! The named steps of a stand's life, each of which can be made to fail or to kill the keeper, for the tests of crash safety.
 //!
 //! `DAAS_CRASH_AT=<step>#<n>` ends the keeper by SIGKILL when it comes to the step for the n-th time, `DAAS_FAIL_AT=<step>#<n>` lets the step fail; without
-//! `#<n>` the first time. Read once, when a keeper begins.
+//! `#<n>` the first time. Read once, when a keeper begins. The daemon has steps of its own and reads the same variables, besides `DAAS_REPEAT_AT`.
 
 use crate::error::KeeperError;
 use daas_sys::process;
@@ -70,28 +70,40 @@ impl Target {
     }
 }
 
+/// What a step that is met shall suffer; a crash is no answer, it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// It fails.
+    Fail,
+    /// It is done twice.
+    Repeat,
+}
+
 /// Counts the steps as they are taken.
 #[derive(Debug, Default)]
-pub(crate) struct Steps {
+pub struct Steps {
     crash: Option<Target>,
     fail: Option<Target>,
+    repeat: Option<Target>,
     taken: BTreeMap<&'static str, u32>,
 }
 
 impl Steps {
-    pub(crate) fn from_env() -> Self {
+    /// Reads what the environment wants damaged.
+    #[must_use]
+    pub fn from_env() -> Self {
         Self {
             crash: Target::from_env("DAAS_CRASH_AT"),
             fail: Target::from_env("DAAS_FAIL_AT"),
+            repeat: Target::from_env("DAAS_REPEAT_AT"),
             taken: BTreeMap::new(),
         }
     }
 
-    /// Says that `step` is about to be taken.
-    pub(crate) fn take(&mut self, step: &'static str) -> Result<(), KeeperError> {
-        debug_assert!(ALL.contains(&step), "{step} is not in the list");
-        if self.crash.is_none() && self.fail.is_none() {
-            return Ok(());
+    /// Tells what shall happen to `step`, which is about to be taken; kills this process when that is wanted.
+    pub fn meet(&mut self, step: &'static str) -> Option<Harm> {
+        if self.crash.is_none() && self.fail.is_none() && self.repeat.is_none() {
+            return None;
         }
         let count = self.taken.entry(step).or_insert(0);
         *count += 1;
@@ -104,9 +116,17 @@ impl Steps {
             process::kill_self();
         }
         if hit(&self.fail) {
-            Err(KeeperError::Injected(step.to_owned()))
-        } else {
-            Ok(())
+            return Some(Harm::Fail);
+        }
+        hit(&self.repeat).then_some(Harm::Repeat)
+    }
+
+    /// Says that `step` is about to be taken.
+    pub(crate) fn take(&mut self, step: &'static str) -> Result<(), KeeperError> {
+        debug_assert!(ALL.contains(&step), "{step} is not in the list");
+        match self.meet(step) {
+            Some(Harm::Fail) => Err(KeeperError::Injected(step.to_owned())),
+            Some(Harm::Repeat) | None => Ok(()),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Damage at every named step of a stand's life.
 //!
-//! The keeper lists its steps itself (`daas_keeper::steps::ALL`). With `DAAS_FAIL_AT=<step>#<n>` the n-th passing of a
-//! step in a keeper fails, with `DAAS_CRASH_AT=<step>#<n>` it ends the keeper by SIGKILL. Repetition needs no damage of
-//! its own: after each one the whole life is asked for again.
+//! The keeper and the daemon list their steps themselves (`daas_keeper::steps::ALL`, `daas_control::steps::ALL`). With
+//! `DAAS_FAIL_AT=<step>#<n>` the n-th passing of a step fails, with `DAAS_CRASH_AT=<step>#<n>` it ends its process by
+//! SIGKILL, with `DAAS_REPEAT_AT=<step>#<n>` the daemon has the engine do it twice. A keeper's steps are repeated by
+//! those of the daemon and by the whole life that follows each damage.
 
 use super::bed::{Bed, service};
 use crate::house::Api;
@@ -17,16 +18,25 @@ pub enum Damage {
     Error,
     /// The process that does it is killed.
     Kill,
+    /// The step is done twice.
+    Repeat,
 }
 
 impl Damage {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Error, Self::Kill];
+    /// Those that `step` can suffer.
+    fn of(step: &str) -> &'static [Self] {
+        if daas_control::steps::REPEATED.contains(&step) {
+            &[Self::Error, Self::Kill, Self::Repeat]
+        } else {
+            &[Self::Error, Self::Kill]
+        }
+    }
 
     const fn variable(self) -> &'static str {
         match self {
             Self::Error => "DAAS_FAIL_AT",
             Self::Kill => "DAAS_CRASH_AT",
+            Self::Repeat => "DAAS_REPEAT_AT",
         }
     }
 }
@@ -46,7 +56,7 @@ pub fn crash_matrix(program: &Path, steps: &[&str], passings: u32) -> Result<Str
     live(&bed, &bed.api()).1.context("a life without damage")?;
     for step in steps {
         for passing in 1..=passings {
-            for damage in Damage::ALL {
+            for &damage in Damage::of(step) {
                 cells += 1;
                 let started = Instant::now();
                 let ended = cell(&mut bed, damage, step, passing);
@@ -81,13 +91,13 @@ pub fn crash_matrix(program: &Path, steps: &[&str], passings: u32) -> Result<Str
 /// How far a life came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// Up, change, stop, start: the stand is wanted, or was never taken on.
+    /// Up, change, stop, start, restart: the stand is wanted, or was never taken on.
     ToLive,
     /// Down: the stand is unwanted, and nobody has to say so twice.
     ToEnd,
 }
 
-/// Up, change, stop, start, down: with a node that stays and one that changes.
+/// Up, change, stop, start, restart, down: with a node that stays and one that changes.
 ///
 /// What fails does not keep the rest from being asked, as a person or a pipeline would ask.
 fn live(bed: &Bed, api: &Api) -> (Asked, Result<()>) {
@@ -109,6 +119,7 @@ fn live(bed: &Bed, api: &Api) -> (Asked, Result<()>) {
         api.up("life", &bed.project(&nodes(2000)), 0),
         act("stop"),
         act("start"),
+        act("restart"),
     ];
     let lived = lived.into_iter().collect::<Result<Vec<()>>>();
     match api.delete("/stands/life") {

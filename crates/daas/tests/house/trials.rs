@@ -38,10 +38,16 @@ fn root_the_state_is_closed_to_others_and_only_published_ports_listen() {
     trials::rights_of_files_and_listeners(program()).unwrap();
 }
 
-/// Failed and killed while a keeper is made, a node is started, a stand is thrown away; the soak does it at every step.
+/// Failed, killed and done twice while a keeper is made, a node is started, a stand is thrown away; the soak does it at every step.
 #[test]
 fn root_damage_at_steps_of_a_life_ends_done_or_undone_and_leaves_nothing() {
-    let steps = ["prepare.network", "start.exec", "destroy.cgroup"];
+    let steps = [
+        "prepare.network",
+        "start.exec",
+        "destroy.cgroup",
+        "loop.start",
+        "loop.closed",
+    ];
     trials::crash_matrix(program(), &steps, 1).unwrap();
 }
 
