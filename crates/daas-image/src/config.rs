@@ -72,6 +72,12 @@ pub struct ImageConfig {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub shell: Vec<String>,
+    /// Instructions of a Dockerfile that builds upon this image run first (Docker's addition).
+    #[serde(
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub on_build: Vec<String>,
 }
 
 /// A health check as an image carries it. Times are nanoseconds; 0 means Docker's default.

@@ -3,11 +3,14 @@
 //! Not here: mounting the layers (`daas-engine`), running what is in them (`daas-keeper`), serving a registry (`daas-registry`).
 
 mod apply;
+mod assemble;
 mod budget;
+mod changes;
 mod compression;
 mod config;
 mod confined;
 mod digest;
+mod draft;
 mod error;
 mod image;
 mod layer_error;
@@ -24,20 +27,24 @@ pub mod tar;
 mod users;
 
 pub use apply::{Applied, unpack};
+pub use assemble::NewImage;
 pub use budget::Budget;
+pub use changes::Changes;
 pub use compression::{Compression, Plain};
 pub use config::{History, ImageConfig, ImageHealth};
 pub use digest::{Digest, DigestError};
+pub use draft::{LayerDraft, Packed};
 pub use error::ImageError;
 pub use image::{Image, Layer};
 pub use layer_error::LayerError;
 pub use make::{DEFAULT_EPOCH, MakeRequest, Variant};
 pub use manifest::Platform;
+pub use merged::{Found, Merged};
 pub use progress::{Event, Phase, Progress, Silent};
 pub use registry::{
     Credential, Credentials, ProxySettings, PullOptions, Registries, RegistrySettings,
 };
-pub use store::{Artifact, GcPlan, InUse, Listed, NameInfo, Referrer, Store};
+pub use store::{Artifact, GcPlan, InUse, Lease, Listed, NameInfo, Referrer, Store};
 pub use users::UserIds;
 
 /// Doors for the fuzz targets; no part of the interface.

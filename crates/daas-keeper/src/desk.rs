@@ -118,6 +118,103 @@ impl Desk {
         Ok(name)
     }
 
+    fn layer_names(&mut self, lowers: &[PathBuf]) -> Result<Vec<String>, Fault> {
+        lowers.iter().map(|layer| self.layer(layer)).collect()
+    }
+
+    /// Returns a detached bind of `path` in layers that are not the node's own, and whether it is a folder. With `scratch` it can be written;
+    /// what is written goes to a folder of that number of the node's.
+    pub(crate) fn layers(
+        &mut self,
+        node: &NodeName,
+        lowers: &[PathBuf],
+        path: &str,
+        scratch: Option<usize>,
+        throw_away: bool,
+    ) -> Result<(OwnedFd, bool), Fault> {
+        let what = || format!("take `{path}` of other layers for node {node}");
+        let names = self.layer_names(lowers)?;
+        let take = |place: &str| -> Result<(OwnedFd, bool), Fault> {
+            let root = open_place(place).attempt(what)?;
+            let found = mounts::place_in(root.as_fd(), path).attempt(what)?;
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(&found).attempt(what)?.st_mode);
+            let bind = mounts::detached_bind(found.as_fd(), false).attempt(what)?;
+            Ok((bind, kind.is_dir()))
+        };
+        if let ([only], None) = (names.as_slice(), scratch) {
+            return take(&format!("l/{only}"));
+        }
+        let mut options = vec![("source".to_owned(), Some("daas".to_owned()))];
+        let lower = if names.is_empty() {
+            "../root".to_owned()
+        } else {
+            names.join(":")
+        };
+        options.push(("lowerdir".to_owned(), Some(lower)));
+        if let Some(number) = scratch {
+            let own = format!("{DISK}/nodes/{node}");
+            let aside = format!("{own}/aside");
+            let place = format!("{aside}/{number}");
+            remove_all(Path::new(&place))?;
+            for folder in [format!("{DISK}/nodes"), own, aside, place.clone()] {
+                make_folder(Path::new(&folder))?;
+            }
+            for (key, name) in [("upperdir", "upper"), ("workdir", "work")] {
+                let folder = format!("{place}/{name}");
+                make_folder(Path::new(&folder))?;
+                if let (Some(top), "upper") = (names.first(), name) {
+                    let meta = fs::metadata(format!("l/{top}")).attempt(what)?;
+                    Self::look_like(&folder, &meta).attempt(what)?;
+                }
+                options.push((key.to_owned(), Some(format!("../{folder}"))));
+            }
+            if throw_away {
+                options.push(("volatile".to_owned(), None));
+            }
+        }
+        let borrowed: Vec<(&str, Option<&str>)> = options
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_deref()))
+            .collect();
+        std::env::set_current_dir("l").attempt(what)?;
+        let mount = mounts::new_detached(
+            "overlay",
+            &borrowed,
+            MountFlags {
+                no_dev: true,
+                ..MountFlags::default()
+            },
+        );
+        std::env::set_current_dir("..").attempt(what)?;
+        let mount = mount.attempt(what)?;
+        // A part of a mount can be bound only where it is attached: for that moment.
+        let place = format!("r/{node}.aside");
+        make_folder(Path::new(&place))?;
+        mounts::attach(mount.as_fd(), rustix::fs::CWD, &place).attempt(what)?;
+        let taken = take(&place);
+        mounts::detach(Path::new(&place)).attempt(what)?;
+        fs::remove_dir(&place).attempt(what)?;
+        taken
+    }
+
+    /// Gives a folder the mode and owner that `meta` tells.
+    fn look_like(folder: &str, meta: &fs::Metadata) -> io::Result<()> {
+        rustix::fs::chownat(
+            rustix::fs::CWD,
+            folder,
+            Some(Uid::from_raw(meta.uid())),
+            Some(Gid::from_raw(meta.gid())),
+            AtFlags::empty(),
+        )?;
+        let mode = Mode::from_raw_mode(meta.mode() & 0o7777);
+        Ok(rustix::fs::chmodat(
+            rustix::fs::CWD,
+            folder,
+            mode,
+            AtFlags::empty(),
+        )?)
+    }
+
     /// Merges the layers of a node, if that is not done yet. What it writes goes to the disk.
     pub(crate) fn merge(
         &mut self,
@@ -129,10 +226,7 @@ impl Desk {
         if Path::new(&merged).exists() {
             return Ok(());
         }
-        let names = lowers
-            .iter()
-            .map(|layer| self.layer(layer))
-            .collect::<Result<Vec<_>, _>>()?;
+        let names = self.layer_names(lowers)?;
         let own = format!("{DISK}/nodes/{node}");
         make_folder(Path::new(&format!("{DISK}/nodes")))?;
         make_folder(Path::new(&own))?;
@@ -185,6 +279,9 @@ impl Desk {
             ("lowerdir", Some(lower.as_str())),
             ("upperdir", Some(upper.as_str())),
             ("workdir", Some(work.as_str())),
+            // What a node wrote must be readable without the layers below it, whatever the module's parameters say.
+            ("redirect_dir", Some("off")),
+            ("metacopy", Some("off")),
         ];
         if throw_away {
             // No waiting for the disk at unmount: 2 ms instead of up to hundreds (reference/engine.md 2).
@@ -209,6 +306,15 @@ impl Desk {
         let what = || format!("take the root of node {node}");
         let place = open_place(&format!("r/{node}")).attempt(what)?;
         mounts::detached_bind(place.as_fd(), false).attempt(what)
+    }
+
+    /// Returns a detached bind of what a node wrote to its root, its owners mapped by `map`.
+    pub(crate) fn written(&self, node: &NodeName, map: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
+        let what = || format!("take what node {node} wrote");
+        let place = open_place(&format!("{DISK}/nodes/{node}/upper")).attempt(what)?;
+        let mount = mounts::detached_bind(place.as_fd(), false).attempt(what)?;
+        mounts::shift_owners(mount.as_fd(), map, false).attempt(what)?;
+        Ok(mount)
     }
 
     /// Takes a node's merged root apart; what it wrote stays on the disk.

@@ -402,6 +402,14 @@ pub enum MountLaunchSource {
         #[serde(default)]
         mode: Option<u32>,
     },
+    /// A file or folder of layers that are not the node's own: the context of a build, another image. What is written goes to the
+    /// stand's disk and ends with the node.
+    Layers {
+        /// Unpacked layers, top first, absolute.
+        lowers: Vec<PathBuf>,
+        /// What of them: absolute inside of them; links are followed inside of them only.
+        path: String,
+    },
     /// A config or secret of the stand.
     File {
         /// Which.

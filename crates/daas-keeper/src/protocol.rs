@@ -173,6 +173,12 @@ pub enum Request {
         #[serde(default)]
         keep_owner: bool,
     },
+    /// Hand out what a node that has ended wrote to its root: the answer carries one descriptor, a detached bind of the overlay's upper folder in
+    /// which owners are those inside. Whiteouts and opaque folders are in the form of overlayfs. Valid until the node is started again or removed.
+    TakeRoot {
+        /// Which.
+        node: NodeName,
+    },
     /// How is everything?
     Status,
     /// Events from now on go to this connection too.

@@ -3,6 +3,7 @@
 mod images;
 mod keepers;
 mod look;
+mod over;
 mod session;
 mod steps;
 mod terminal;
@@ -10,6 +11,7 @@ mod ways;
 
 pub use keepers::new_stand_id;
 pub use look::{StandUsage, Usage};
+pub use over::Over;
 pub use session::{Copied, ExecRequest, ExecSession};
 pub use terminal::AsyncPipe;
 

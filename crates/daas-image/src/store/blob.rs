@@ -119,6 +119,23 @@ impl BlobWriter {
         self.size
     }
 
+    /// Makes the blob visible; it is durable only after [`Store::settle`].
+    pub(crate) fn commit_unsynced(self, lease: &mut super::Lease) -> Result<Digest, ImageError> {
+        let Self {
+            store,
+            temp,
+            hasher,
+            ..
+        } = self;
+        let got = hasher.finish();
+        lease.add(got.as_str());
+        if store.blob_size(&got).is_none() {
+            store.pledge(&format!("{}-{}", got.algorithm_name(), got.hex()))?;
+            temp.keep_unsynced_as(&store.blob_path(&got))?;
+        }
+        Ok(got)
+    }
+
     /// Makes the blob durable and visible, if it is the one that was `wanted`.
     pub(crate) fn commit(self, wanted: Option<&Digest>) -> Result<Digest, ImageError> {
         let Self {

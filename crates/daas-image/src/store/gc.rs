@@ -93,6 +93,9 @@ impl Store {
     /// As [`Store::gc_plan`]; what was removed until then stays removed.
     pub fn gc(&self, in_use: &InUse) -> Result<GcPlan, ImageError> {
         let epoch = self.inner.names_epoch.load(Ordering::Acquire);
+        for path in self.steps()?.1 {
+            remove_any(&path)?;
+        }
         let plan = self.gc_plan(in_use)?;
         let mut done = GcPlan {
             bytes: plan.bytes,
@@ -169,6 +172,11 @@ impl Store {
                 roots.insert(String::from(index));
             }
             manifests.insert(info.manifest);
+        }
+        // Steps of builds that may be wanted again.
+        for step in self.steps()?.0 {
+            roots.insert(step.packed.blob.to_string());
+            roots.insert(step.packed.diff_id.hex().to_owned());
         }
         for digest in manifests {
             if self.blob_size(&digest).is_none() {

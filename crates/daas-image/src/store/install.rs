@@ -178,18 +178,31 @@ impl Store {
 
     /// Finds a complete layer.
     pub(crate) fn find_layer(&self, job: &LayerJob) -> Result<Option<Layer>, ImageError> {
-        for key in [own_key(job), chain_key(job)] {
+        self.find_layer_at([own_key(job), chain_key(job)], &job.diff_id)
+    }
+
+    /// Finds a complete layer that stands alone.
+    pub(crate) fn find_own_layer(&self, diff_id: &Digest) -> Result<Option<Layer>, ImageError> {
+        self.find_layer_at([diff_id.hex().to_owned()], diff_id)
+    }
+
+    fn find_layer_at(
+        &self,
+        keys: impl IntoIterator<Item = String>,
+        diff_id: &Digest,
+    ) -> Result<Option<Layer>, ImageError> {
+        for key in keys {
             let dir = self.dir().join("layers").join(&key);
             let path = dir.join("layer.json");
             match std::fs::read(&path) {
                 Ok(text) => {
                     let applied: Applied =
                         serde_json::from_slice(&text).map_err(|e| ImageError::Damaged {
-                            image: job.diff_id.to_string(),
+                            image: diff_id.to_string(),
                             why: e.to_string(),
                         })?;
                     return Ok(Some(Layer {
-                        diff_id: job.diff_id.clone(),
+                        diff_id: diff_id.clone(),
                         path: dir.join("fs"),
                         size: ByteSize(applied.bytes),
                         opaque: applied.root_opaque,

@@ -8,13 +8,15 @@ pub(crate) const ALL: &str = "*";
 pub(crate) type Leases = HashMap<String, usize>;
 
 /// Keeps blobs and layers from being collected while it lives.
-pub(crate) struct Lease {
+pub struct Lease {
     store: Store,
     keys: HashSet<String>,
 }
 
 impl Store {
-    pub(crate) fn lease(&self) -> Lease {
+    /// Returns a lease on nothing yet.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
         Lease {
             store: self.clone(),
             keys: HashSet::new(),
@@ -23,6 +25,18 @@ impl Store {
 }
 
 impl Lease {
+    /// Takes everything of an image too: its documents, its layers packed and unpacked.
+    ///
+    /// # Errors
+    /// [`ImageError`](crate::ImageError) if its documents cannot be read.
+    pub fn add_image(&mut self, digest: &crate::Digest) -> Result<(), crate::ImageError> {
+        self.add(digest.as_str());
+        let store = self.store.clone();
+        let (manifest, checked) = store.read_image(digest)?;
+        store.lease_image(self, digest, &manifest, &checked.jobs);
+        Ok(())
+    }
+
     /// Takes `key` too. Must come *before* the look whether the thing is there.
     pub(crate) fn add(&mut self, key: &str) {
         if self.keys.insert(key.to_owned()) {

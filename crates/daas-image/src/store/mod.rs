@@ -9,6 +9,8 @@
 //! <dir>/names/<hex>.json                  one name and the manifest that it means
 //! <dir>/referrers/<subject>/<digest>.json  documents about the image `subject`
 //! <dir>/partial/<algorithm>-<hex>         downloads that can be taken up again
+//! <dir>/steps/<hex>.json                  which layer a step of a build has made
+//! <dir>/unsynced/<boot id>.<what>         what of a build may not be on the disk yet
 //! <dir>/tmp/                              work in progress; emptied when the store is opened
 //! ```
 //!
@@ -21,11 +23,15 @@ mod install;
 mod lease;
 mod names;
 mod referrers;
+mod steps;
+mod unsynced;
 
+pub(crate) use blob::BlobWriter;
 pub(crate) use gc::partial_key;
 pub use gc::{GcPlan, InUse};
 pub(crate) use install::{LayerJob, check_size};
-pub(crate) use lease::{ALL, Lease};
+pub(crate) use lease::ALL;
+pub use lease::Lease;
 pub use names::{Listed, NameInfo};
 pub use referrers::{Artifact, Referrer};
 
@@ -87,7 +93,9 @@ impl Store {
             "names",
             "partial",
             "referrers",
+            "steps",
             "tmp",
+            "unsynced",
         ] {
             let path = dir.join(part);
             // 0700 all the way: setuid files of layers must be out of reach of the host's users (threat S29).
@@ -160,7 +168,12 @@ impl Store {
             let path = entry.map_err(ImageError::io("list", &tmp))?.path();
             remove_any(&path)?;
         }
-        Ok(())
+        self.sweep_unsynced()
+    }
+
+    /// Returns what runs beside the caller.
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.inner.supervisor
     }
 
     /// Returns a path in `tmp` that nothing uses.
@@ -227,6 +240,13 @@ impl Temp {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Moves it to its place; [`Store::settle`] makes it durable.
+    pub(crate) fn keep_unsynced_as(mut self, place: &Path) -> Result<(), ImageError> {
+        std::fs::rename(&self.path, place).map_err(ImageError::io("move into place", place))?;
+        self.kept = true;
+        Ok(())
     }
 
     /// Moves it to its place and makes that durable; the content must be synced before.

@@ -58,6 +58,10 @@ impl Keeper {
                 path,
                 keep_owner,
             } => self.copy_in(&node, path, keep_owner, fds.pop(), waiter),
+            Request::TakeRoot { node } => {
+                let root = self.take_root(&node)?;
+                Ok(Outcome::NowWith(Response::Done, vec![root]))
+            }
             Request::Status => Ok(Outcome::Now(Response::Status(self.status()))),
             Request::Subscribe => {
                 if let Some(conn) = self.conns.get_mut(&waiter.conn) {

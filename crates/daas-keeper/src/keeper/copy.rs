@@ -51,6 +51,25 @@ impl Keeper {
         self.copy(node, path, CopyWay::In { owner }, stream, waiter)
     }
 
+    /// Hands out what a node that has ended wrote, its owners as seen inside: what a build takes as a layer.
+    pub(super) fn take_root(&mut self, name: &NodeName) -> Result<OwnedFd, KeeperError> {
+        use daas_sys::userns::{IdRange, create};
+        if self.node(name)?.pid().is_some() {
+            return Err(KeeperError::Wrong {
+                what: format!("node {name} runs, so what it wrote is not complete"),
+                hint: Some("take its root after it has ended".to_owned()),
+            });
+        }
+        // The map of a mount reads: owner on disk, owner as seen from the host.
+        let back = [IdRange {
+            inside: self.seed.uid_base,
+            outside: 0,
+            count: self.seed.uid_count,
+        }];
+        let map = create(&self.proof, &back, &back)?;
+        Ok(self.desk.written(name, map.as_fd())?)
+    }
+
     fn copy(
         &mut self,
         name: &NodeName,

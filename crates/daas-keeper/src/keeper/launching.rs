@@ -376,7 +376,7 @@ impl Keeper {
 
     /// Opens everything that a node mounts.
     pub(super) fn plan_mounts(
-        &self,
+        &mut self,
         launch: &NodeLaunch,
         put: &mut dyn FnMut(OwnedFd) -> usize,
     ) -> Result<Vec<MountPlan>, KeeperError> {
@@ -412,7 +412,7 @@ impl Keeper {
             },
             read_only: false,
         });
-        for mount in sorted(&launch.mounts) {
+        for (number, mount) in sorted(&launch.mounts).into_iter().enumerate() {
             let (fd, folder, copy_up) = match &mount.source {
                 MountLaunchSource::Volume {
                     name,
@@ -424,6 +424,14 @@ impl Keeper {
                 }
                 MountLaunchSource::Bind { path, root_is } => {
                     let (fd, folder) = self.bind_host(path, *root_is)?;
+                    (fd, folder, false)
+                }
+                MountLaunchSource::Layers { lowers, path } => {
+                    let scratch = (!mount.read_only).then_some(number);
+                    let throw_away = self.throw_away();
+                    let (fd, folder) =
+                        self.desk
+                            .layers(&launch.node, lowers, path, scratch, throw_away)?;
                     (fd, folder, false)
                 }
                 MountLaunchSource::File {

@@ -1,0 +1,221 @@
+use crate::confined::{self, is_whiteout, kind_of, path_of, xattrs_of};
+use crate::draft::LayerDraft;
+use crate::merged::is_opaque;
+use crate::tar::{Entry, EntryKind};
+use rustix::fs::{self, FileType, Stat};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// How deep a tree may be, as for every layer.
+const DEEPEST: usize = 255;
+
+/// Reads the upper folder of an overlay as a layer: what was made, changed and removed, sorted by name.
+///
+/// The tree may be hostile: every name is taken from the folder's own descriptor and no link is followed. It must not change meanwhile.
+#[derive(Debug, Default)]
+pub struct Changes {
+    epoch: Option<i64>,
+    /// The first name of each file that has several.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    entries: u64,
+}
+
+impl Changes {
+    /// Cuts times that are younger than `epoch`, seconds since 1970, to it; without, times stay.
+    #[must_use]
+    pub fn clamped(epoch: Option<i64>) -> Self {
+        Self {
+            epoch,
+            ..Self::default()
+        }
+    }
+
+    /// Writes all changes below `root` to a layer. Blocks.
+    ///
+    /// # Errors
+    /// What reading the tree or writing the layer says.
+    pub fn write(mut self, root: &OwnedFd, draft: &mut LayerDraft) -> io::Result<u64> {
+        // A bind that was handed over is a place, not an open folder.
+        let root = fs::openat(
+            root,
+            ".",
+            fs::OFlags::RDONLY | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC,
+            fs::Mode::empty(),
+        )?;
+        let stat = fs::fstat(&root)?;
+        let mut entry = self.entry(b"./".to_vec(), EntryKind::Directory, &stat);
+        // When the root itself was changed is the moment of the build: no two would be equal.
+        (entry.mtime, entry.mtime_nanos) = (0, 0);
+        draft.entry(&entry, &mut io::empty())?;
+        self.folder(&root, b"", 0, draft)?;
+        Ok(self.entries)
+    }
+
+    fn folder(
+        &mut self,
+        folder: &OwnedFd,
+        path: &[u8],
+        depth: usize,
+        draft: &mut LayerDraft,
+    ) -> io::Result<()> {
+        if depth > DEEPEST {
+            return Err(io::Error::other(format!(
+                "a folder is deeper than {DEEPEST}"
+            )));
+        }
+        if is_opaque(folder)? {
+            self.mark(path, b".wh..wh..opq", draft)?;
+        }
+        for name in names(folder)? {
+            let Some(stat) = confined::look(folder.as_fd(), &name)? else {
+                continue;
+            };
+            if is_whiteout(&stat) {
+                self.mark(path, &[b".wh.", name.as_slice()].concat(), draft)?;
+                continue;
+            }
+            if name.starts_with(b".wh.") {
+                return Err(io::Error::other(format!(
+                    "`{}` cannot be in an image: names that begin with `.wh.` mean removed files there",
+                    String::from_utf8_lossy(&join(path, &name))
+                )));
+            }
+            let below = join(path, &name);
+            self.add(folder.as_fd(), &name, below.clone(), &stat, draft)?;
+            if kind_of(&stat) == FileType::Directory {
+                let inner = confined::open_dir(folder.as_fd(), &name)?;
+                self.folder(&inner, &below, depth + 1, draft)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one of the names by which layers say what is gone.
+    fn mark(&mut self, path: &[u8], name: &[u8], draft: &mut LayerDraft) -> io::Result<()> {
+        self.entries += 1;
+        let entry = Entry {
+            path: join(path, name),
+            link: Vec::new(),
+            kind: EntryKind::File,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: 0,
+            mtime_nanos: 0,
+            device: (0, 0),
+            xattrs: Vec::new(),
+            pieces: None,
+        };
+        draft.entry(&entry, &mut io::empty())
+    }
+
+    fn add(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &[u8],
+        path: Vec<u8>,
+        stat: &Stat,
+        draft: &mut LayerDraft,
+    ) -> io::Result<()> {
+        let kind = match kind_of(stat) {
+            FileType::RegularFile => EntryKind::File,
+            FileType::Directory => EntryKind::Directory,
+            FileType::Symlink => EntryKind::Symlink,
+            FileType::CharacterDevice => EntryKind::CharDevice,
+            FileType::BlockDevice => EntryKind::BlockDevice,
+            FileType::Fifo => EntryKind::Fifo,
+            // A socket lives only as long as its program.
+            FileType::Socket | FileType::Unknown => return Ok(()),
+        };
+        let mut entry = self.entry(path, kind, stat);
+        if kind == EntryKind::Symlink {
+            entry.link = confined::read_link(folder, name)?;
+        } else if kind != EntryKind::Directory && stat.st_nlink > 1 {
+            match self.links.entry((stat.st_dev, stat.st_ino)) {
+                std::collections::hash_map::Entry::Occupied(first) => {
+                    entry.kind = EntryKind::HardLink;
+                    entry.link.clone_from(first.get());
+                    entry.size = 0;
+                    return draft.entry(&entry, &mut io::empty());
+                }
+                std::collections::hash_map::Entry::Vacant(slot) => {
+                    slot.insert(entry.path.clone());
+                }
+            }
+        }
+        entry.xattrs = xattrs_of(&path_of(folder, name))?;
+        if let Some((key, _)) = entry.xattrs.iter().find(|(key, _)| {
+            key.starts_with(b"trusted.overlay.redirect")
+                || key.starts_with(b"trusted.overlay.metacopy")
+        }) {
+            return Err(io::Error::other(format!(
+                "`{}` has `{}`: it cannot be read without the layers below",
+                String::from_utf8_lossy(&entry.path),
+                String::from_utf8_lossy(key)
+            )));
+        }
+        entry
+            .xattrs
+            .retain(|(key, _)| !key.starts_with(b"trusted.") && key != b"security.selinux");
+        if kind == EntryKind::File {
+            let mut file = File::from(confined::open_file(folder, name)?);
+            draft.entry(&entry, &mut file)
+        } else {
+            draft.entry(&entry, &mut io::empty())
+        }
+    }
+
+    fn entry(&mut self, path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Entry {
+        self.entries += 1;
+        Entry {
+            path,
+            link: Vec::new(),
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: u64::from(stat.st_uid),
+            gid: u64::from(stat.st_gid),
+            size: if kind == EntryKind::File {
+                u64::try_from(stat.st_size).unwrap_or(0)
+            } else {
+                0
+            },
+            // Whole seconds, as every builder writes: a fraction would cost each entry a header of its own.
+            mtime: self
+                .epoch
+                .map_or(stat.st_mtime, |epoch| epoch.min(stat.st_mtime)),
+            mtime_nanos: 0,
+            device: match kind {
+                EntryKind::CharDevice | EntryKind::BlockDevice => {
+                    (fs::major(stat.st_rdev), fs::minor(stat.st_rdev))
+                }
+                _ => (0, 0),
+            },
+            xattrs: Vec::new(),
+            pieces: None,
+        }
+    }
+}
+
+/// Lists a folder, sorted.
+pub(crate) fn names(folder: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in fs::Dir::read_from(folder)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if !matches!(name.as_slice(), b"." | b"..") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    if path.is_empty() {
+        name.to_vec()
+    } else {
+        [path, b"/", name].concat()
+    }
+}
