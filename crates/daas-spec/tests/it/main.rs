@@ -7,6 +7,7 @@
 )]
 
 mod budgets;
+mod dockerfiles;
 mod every_key;
 mod faults;
 mod files_and_variables;
