@@ -108,12 +108,14 @@ impl Ignore {
     pub fn patterns<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Result<Self, IgnoreFault> {
         let mut ignore = Self::default();
         for (number, pattern) in patterns.into_iter().enumerate() {
-            ignore.add(pattern.trim(), number + 1)?;
+            ignore.add(pattern, number + 1)?;
         }
         Ok(ignore)
     }
 
     fn add(&mut self, text: &str, line: usize) -> Result<(), IgnoreFault> {
+        // What a cleaned line begins with may be white space again: moby takes it away twice.
+        let text = text.trim();
         if text.is_empty() {
             return Ok(());
         }
@@ -416,6 +418,83 @@ fn spread(signs: &[Sign], live: &mut [bool]) {
     for (i, sign) in signs.iter().enumerate() {
         if live[i] && matches!(sign, Sign::Any | Sign::Rest | Sign::Deep) {
             live[i + 1] = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn excluded(text: &str, path: &str) -> bool {
+        Ignore::read(text.as_bytes()).unwrap().excludes(path)
+    }
+
+    #[test]
+    fn patterns_match_as_moby_matches_them() {
+        for (text, path, wanted) in [
+            ("a", "a", true),
+            ("a", "a/b", true),
+            ("a", "b/a", false),
+            ("/a", "a", true),
+            ("a/", "a/b", true),
+            ("./a//b/../c", "a/c", true),
+            ("*", "a/b", true),
+            ("*.md", "a/b.md", false),
+            ("*/*.md", "a/b.md", true),
+            ("**/*.md", "b.md", true),
+            ("**/*.md", "a/b/c.md", true),
+            ("**.md", "a/b.md", true),
+            ("a/**", "a", false),
+            ("a/**", "a/b", true),
+            ("a/**/c", "a/c", true),
+            ("a/**/c", "a/x/y/c", true),
+            ("**", "x", true),
+            ("a?c", "abc", true),
+            ("a?c", "a/c", false),
+            ("[a-c]x", "bx", true),
+            ("[^a-c]x", "bx", false),
+            ("\\*", "*", true),
+            ("\\*", "a", false),
+            ("# a\n#b", "b", false),
+            ("a\n!a/b", "a/b", false),
+            ("a\n!a/b", "a/c", true),
+            ("!a\na", "a", true),
+            ("*\n!**/x\nd", "d/x", true),
+            ("\u{feff}a\r\n", "a", true),
+            ("..", "a", false),
+        ] {
+            assert_eq!(excluded(text, path), wanted, "{text:?} {path}");
+        }
+        for wrong in ["!", "[a", "a\\", "[]a]", "[b-a]"] {
+            assert!(Ignore::read(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        assert_eq!(Ignore::read(b"a\n\n[").unwrap_err().line, 3);
+    }
+
+    #[test]
+    fn a_folder_is_entered_only_if_something_below_may_come_back() {
+        let ignore = |text: &str| Ignore::read(text.as_bytes()).unwrap();
+        assert!(!ignore("a").may_keep_below("a"));
+        assert!(ignore("a\n!a/b").may_keep_below("a"));
+        assert!(!ignore("a\n!c/b").may_keep_below("a"));
+        assert!(ignore("a\n!a/**").may_keep_below("a/b"));
+        assert!(ignore("a\n!**/b").may_keep_below("a"));
+        assert!(ignore("*").excludes_everything() && !ignore("*\n!a").excludes_everything());
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_says_what_a_look_says(text in "([ab*?!/\n]|\\*\\*){1,12}", path in "[ab]{1,2}(/[ab]{1,2}){0,3}") {
+            if let Ok(ignore) = Ignore::read(text.as_bytes()) {
+                let mut above = Verdicts::default();
+                let mut last = false;
+                for part in with_parents(&path) {
+                    (last, above) = ignore.excludes_below(part, &above);
+                }
+                prop_assert_eq!(last, ignore.excludes(&path), "{:?} {}", text, path);
+            }
         }
     }
 }
