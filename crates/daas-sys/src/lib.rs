@@ -14,6 +14,7 @@ pub mod caps;
 pub mod cgroup;
 mod fault;
 pub mod fdpass;
+pub mod guard;
 pub mod loopdev;
 pub mod mounts;
 pub mod netlink;

@@ -23,7 +23,7 @@ const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWNEIGH: u16 = 28;
-const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_ERROR: u16 = 2;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -45,10 +45,10 @@ pub const OPER_UP: u8 = 6;
 
 /// One request.
 #[derive(Debug, Clone)]
-pub struct Message(Vec<u8>);
+pub struct Message(pub(crate) Vec<u8>);
 
 impl Message {
-    fn new(kind: u16, flags: u16, head: &[u8]) -> Self {
+    pub(crate) fn new(kind: u16, flags: u16, head: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(192);
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -59,27 +59,27 @@ impl Message {
         message
     }
 
-    fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
         while !self.0.len().is_multiple_of(4) {
             self.0.push(0);
         }
     }
 
-    fn attr(&mut self, kind: u16, value: &[u8]) {
+    pub(crate) fn attr(&mut self, kind: u16, value: &[u8]) {
         self.0
             .extend_from_slice(&short(4 + value.len()).to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
         self.raw(value);
     }
 
-    fn text(&mut self, kind: u16, value: &str) {
+    pub(crate) fn text(&mut self, kind: u16, value: &str) {
         let mut bytes = value.as_bytes().to_vec();
         bytes.push(0);
         self.attr(kind, &bytes);
     }
 
-    fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
         let at = self.0.len();
         self.0.extend_from_slice(&[0; 4]);
         fill(self);
@@ -90,7 +90,7 @@ impl Message {
         }
     }
 
-    fn finish(&mut self, sequence: u32) {
+    pub(crate) fn finish(&mut self, sequence: u32) {
         let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
         if let Some(head) = self.0.get_mut(..HEADER) {
             head[..4].copy_from_slice(&length.to_ne_bytes());
@@ -410,7 +410,7 @@ impl AsFd for LinkWatch {
     }
 }
 
-fn read_i32(bytes: &[u8], at: usize) -> i32 {
+pub(crate) fn read_i32(bytes: &[u8], at: usize) -> i32 {
     bytes
         .get(at..at + 4)
         .and_then(|b| b.try_into().ok())
@@ -425,7 +425,7 @@ fn read_u16(bytes: &[u8], at: usize) -> u16 {
 }
 
 /// Splits a datagram into records: kind, sequence number, payload.
-fn records(mut bytes: &[u8]) -> Vec<(u16, u32, &[u8])> {
+pub(crate) fn records(mut bytes: &[u8]) -> Vec<(u16, u32, &[u8])> {
     let mut found = Vec::new();
     while bytes.len() >= HEADER {
         let length = usize::try_from(read_i32(bytes, 0)).unwrap_or(0);

@@ -32,12 +32,26 @@ pub struct Probe {
 /// Probes everything; `scratch` is a folder on the file system that layers and disks will be on. Blocking: a few milliseconds. Needs root.
 #[must_use]
 pub fn all(scratch: &Path) -> Vec<Probe> {
-    let probe = |what, need, result, advice| Probe {
+    let mut probes = needed(scratch);
+    probes.extend(wished());
+    probes
+}
+
+fn probe(
+    what: &'static str,
+    need: Need,
+    result: io::Result<String>,
+    advice: &'static str,
+) -> Probe {
+    Probe {
         what,
         need,
         result,
         advice,
-    };
+    }
+}
+
+fn needed(scratch: &Path) -> Vec<Probe> {
     vec![
         probe(
             "root",
@@ -111,6 +125,11 @@ pub fn all(scratch: &Path) -> Vec<Probe> {
             cgroup_kill(),
             "use a kernel from 5.14 on",
         ),
+    ]
+}
+
+fn wished() -> Vec<Probe> {
+    vec![
         probe(
             "raising resource limits",
             Need::Should,
@@ -122,6 +141,12 @@ pub fn all(scratch: &Path) -> Vec<Probe> {
             Need::Should,
             in_kernel("nf_tables"),
             "load the module: `modprobe nf_tables`; only `egress: full` needs it",
+        ),
+        probe(
+            "rules for bridges (nftables)",
+            Need::Should,
+            bridge_rules(),
+            "load the module: `modprobe nf_tables`; without it nodes of one stand can use each other's addresses",
         ),
         probe(
             "neighbour table",
@@ -253,6 +278,14 @@ fn links() -> io::Result<String> {
                 other.as_fd(),
             ),
         ])?;
+        Ok("there".to_owned())
+    })
+}
+
+fn bridge_rules() -> io::Result<String> {
+    apart(|| {
+        netns::unshare(false, true, false)?;
+        crate::guard::Guard::install()?;
         Ok("there".to_owned())
     })
 }

@@ -190,6 +190,15 @@ impl Keeper {
                     source: refused.source,
                 })
             })?;
+        if let Some(guard) = &mut self.guard {
+            let own: Vec<_> = made
+                .iter()
+                .flat_map(|(network, index, _)| network.subnets.iter().map(|s| (*index, s.gateway)))
+                .collect();
+            guard
+                .reserve(&own)
+                .attempt(|| "reserve the gateways' addresses")?;
+        }
         for (network, index, _) in made {
             self.bridges.insert(
                 network.name.clone(),

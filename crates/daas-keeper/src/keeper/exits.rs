@@ -69,6 +69,7 @@ impl Keeper {
         self.drain_logs(name);
         self.names.remove(&mut self.eyes, name);
         self.pending_links.retain(|_, owner| owner != name);
+        self.dismiss(name);
         let killed = end == End::Killed(9)
             && self
                 .nodes

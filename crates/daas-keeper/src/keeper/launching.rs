@@ -1,5 +1,6 @@
 //! Nodes are launched in batches: all are born, all links are made in one message, all go on at once.
 
+use super::guarding::is_free;
 use super::node::{Launching, Node, Phase, Running};
 use super::repeats::Repeats;
 use super::{Alarm, Answered, Keeper, Outcome, Source, Waiter, unix_ms};
@@ -16,6 +17,7 @@ use crate::log::Writer;
 use crate::protocol::{EventKind, Failure, Response};
 use daas_model::{NodeName, NodeState};
 use daas_sys::cgroup::{Ceiling, Group, Mode};
+use daas_sys::guard::Port;
 use daas_sys::netlink::{self, LinkEnd, OPER_UP};
 use daas_sys::{Attempt, netns, process};
 use rustix::fs::{Gid, Uid};
@@ -41,14 +43,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const FIRST_INSIDE: i32 = 100;
 
 /// A node that was born and waits for its links.
-struct Newborn {
-    name: NodeName,
+pub(super) struct Newborn {
+    pub(super) name: NodeName,
     status: Channel,
     /// Its ends of pipes.
     output: Option<OwnedFd>,
     error_output: Option<OwnedFd>,
     input: Option<OwnedFd>,
-    links: Vec<PlannedLink>,
+    pub(super) links: Vec<PlannedLink>,
 }
 
 /// The pipes of a node: its ends and ours.
@@ -60,13 +62,12 @@ struct Ends {
     input: Option<OwnedFd>,
 }
 
-struct PlannedLink {
-    index: i32,
+pub(super) struct PlannedLink {
     name: String,
-    bridge: i32,
     inside: String,
     inside_index: i32,
-    mac: [u8; 6],
+    /// The router's end, and what may come from it.
+    pub(super) port: Port,
 }
 
 impl Keeper {
@@ -503,6 +504,7 @@ impl Keeper {
         let NetworkLaunch::Interfaces(interfaces) = &launch.network else {
             return Ok((Vec::new(), Vec::new()));
         };
+        let free = is_free(launch);
         let mut links = Vec::new();
         let mut plans = Vec::new();
         for (at, interface) in (0i32..).zip(interfaces) {
@@ -517,12 +519,16 @@ impl Keeper {
             let bridge = bridge.index;
             self.next_link += 1;
             links.push(PlannedLink {
-                index,
                 name: format!("v{index}"),
-                bridge,
                 inside: format!("eth{at}"),
                 inside_index: FIRST_INSIDE + at,
-                mac: interface.mac,
+                port: Port {
+                    index,
+                    bridge,
+                    mac: interface.mac,
+                    addresses: addresses.iter().map(|(address, _)| *address).collect(),
+                    free,
+                },
             });
             plans.push(LinkPlan {
                 index: FIRST_INSIDE + at,
@@ -553,17 +559,25 @@ impl Keeper {
             for link in &newborn.links {
                 let here = LinkEnd {
                     name: &link.name,
-                    index: link.index,
+                    index: link.port.index,
                     mac: None,
                 };
                 let there = LinkEnd {
                     name: &link.inside,
                     index: link.inside_index,
-                    mac: Some(link.mac),
+                    mac: Some(link.port.mac),
                 };
-                messages.push(netlink::veth(here, Some(link.bridge), there, net.as_fd()));
+                messages.push(netlink::veth(
+                    here,
+                    Some(link.port.bridge),
+                    there,
+                    net.as_fd(),
+                ));
                 owners.push(newborn.name.clone());
             }
+        }
+        if let Err(e) = self.admit(born) {
+            return everybody(errno(&e));
         }
         match self.route.batch_each(messages) {
             Ok(refused) => refused
@@ -595,7 +609,7 @@ impl Keeper {
         status.do_not_wait().attempt(what)?;
         let token = self.eyes.watch(&status, Source::Launch(name.clone()));
         for link in &links {
-            self.pending_links.insert(link.index, name.clone());
+            self.pending_links.insert(link.port.index, name.clone());
         }
         let output = output.map(|fd| self.watch_pipe(fd, Source::Output(name.clone())));
         let error_output =
@@ -617,7 +631,7 @@ impl Keeper {
             node.input = input;
             node.started_ms = unix_ms();
             node.links = links.iter().map(|l| l.name.clone()).collect();
-            let links = links.iter().map(|l| l.index).collect();
+            let links = links.iter().map(|l| l.port.index).collect();
             node.phase = Phase::Launching(Launching {
                 batch,
                 pid,

@@ -8,6 +8,7 @@ mod destroy;
 mod events;
 mod exec;
 mod exits;
+mod guarding;
 mod health;
 mod launching;
 mod logs;
@@ -31,6 +32,7 @@ use copy::Copy;
 use daas_model::{NetworkName, NodeName};
 use daas_sys::birth::SingleThread;
 use daas_sys::cgroup::{self, Group};
+use daas_sys::guard::Guard;
 use daas_sys::netlink::{LinkWatch, Route};
 use daas_sys::signal::Signals;
 use exec::{Exec, ExecId};
@@ -178,11 +180,7 @@ pub(crate) struct Keeper {
     stand_oom_seen: u64,
     stand_pids_seen: u64,
     /// What was told of the stand's limits.
-    pids_told: repeats::Repeats,
-    oom_told: repeats::Repeats,
-    disk_told: repeats::Repeats,
-    /// Who held most memory when the stand last ran out of it.
-    oom_suspect: Option<NodeName>,
+    told: repeats::OfStand,
     looking: bool,
     disk_was_full: bool,
     /// When the kernel last killed for memory without a node being known for it.
@@ -193,6 +191,8 @@ pub(crate) struct Keeper {
     spawner: Channel,
     route: Route,
     links: LinkWatch,
+    /// Keeps nodes from using each other's addresses; none where the kernel has no rules for bridges.
+    guard: Option<Guard>,
     home_net: OwnedFd,
     stand: Option<StandLaunch>,
     bridges: BTreeMap<NetworkName, Bridge>,

@@ -39,6 +39,8 @@ pub(super) struct Node {
     /// The write end of its standard input, or its terminal's master.
     pub(super) input: Option<OwnedFd>,
     pub(super) links: Vec<String>,
+    /// What the guard of the bridges admits of it.
+    pub(super) ports: Vec<daas_sys::guard::Port>,
     pub(super) oom_seen: u64,
     pub(super) pids_seen: u64,
     /// What was told of its limits in this life.
@@ -183,6 +185,7 @@ impl Node {
             error_output: None,
             input: None,
             links: Vec::new(),
+            ports: Vec::new(),
             oom_seen: 0,
             pids_seen: 0,
             pids_told: Repeats::default(),

@@ -11,6 +11,7 @@ use crate::protocol::VERSION;
 use crate::spawner;
 use crate::steps::Steps;
 use daas_sys::birth::SingleThread;
+use daas_sys::guard::Guard;
 use daas_sys::netlink::{self, LinkWatch, Route};
 use daas_sys::signal::Signals;
 use daas_sys::userns::{self, IdRange};
@@ -160,6 +161,7 @@ impl Keeper {
         route
             .batch(vec![netlink::up(1)])
             .attempt(|| "bring loopback up")?;
+        let guard = install_guard()?;
 
         let v1_oom = group.v1_oom_notifier()?;
         let watch = rustix::fs::inotify::init(
@@ -185,10 +187,7 @@ impl Keeper {
             v1_oom,
             stand_oom_seen: 0,
             stand_pids_seen: 0,
-            pids_told: super::repeats::Repeats::default(),
-            oom_told: super::repeats::Repeats::default(),
-            disk_told: super::repeats::Repeats::default(),
-            oom_suspect: None,
+            told: super::repeats::OfStand::default(),
             looking: false,
             disk_was_full: false,
             stand_oom_at: None,
@@ -198,6 +197,7 @@ impl Keeper {
             spawner,
             route,
             links,
+            guard,
             home_net,
             stand: None,
             bridges: BTreeMap::new(),
@@ -259,6 +259,23 @@ fn check(seed: &KeeperSeed) -> Result<(), KeeperError> {
         )));
     }
     Ok(())
+}
+
+/// Guards the bridges that will be made here. A kernel without rules for bridges runs stands all the same; `daas doctor` tells.
+fn install_guard() -> Result<Option<Guard>, Fault> {
+    use rustix::io::Errno;
+    match Guard::install() {
+        Ok(guard) => Ok(Some(guard)),
+        Err(e)
+            if matches!(
+                Errno::from_io_error(&e),
+                Some(Errno::OPNOTSUPP | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::NOENT)
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(e) => Err(e).attempt(|| "guard the bridges"),
+    }
 }
 
 fn make_logs_folder(dir: &Path) -> Result<(), Fault> {

@@ -43,9 +43,9 @@ impl Keeper {
             let mut counter = [0; 8];
             let _ = rustix::io::read(fd, &mut counter);
         }
-        if self.oom_told.would_tell(Instant::now()) {
+        if self.told.memory.would_tell(Instant::now()) {
             // Before the kill, while whoever took the memory still has it.
-            self.oom_suspect = self.heaviest();
+            self.told.suspect = self.heaviest();
         }
         for wait in [10, 100, 1000] {
             self.alarm_in(Duration::from_millis(wait), Alarm::Look);
@@ -92,7 +92,7 @@ impl Keeper {
                 "stand {} has filled its disk of {limit}: no {what} are left",
                 self.stand_name()
             );
-            if let Some(telling) = self.disk_told.seen(1, Instant::now()) {
+            if let Some(telling) = self.told.disk.seen(1, Instant::now()) {
                 self.tell(None, EventKind::DiskFull, telling.complete(text));
             }
         } else if room.f_bavail > room.f_blocks / 20 && room.f_ffree > room.f_files / 20 {
@@ -115,11 +115,11 @@ impl Keeper {
             let mut text = format!(
                 "stand {stand} is over its memory limit of {limit}: the kernel killed a process"
             );
-            let suspect = self.oom_suspect.take();
+            let suspect = self.told.suspect.take();
             if let Some(name) = &suspect {
                 text += &format!("; most of the memory was of node {name}");
             }
-            if let Some(telling) = self.oom_told.seen(more, Instant::now()) {
+            if let Some(telling) = self.told.memory.seen(more, Instant::now()) {
                 self.tell(
                     suspect.as_ref(),
                     EventKind::OomKilled,
@@ -130,7 +130,7 @@ impl Keeper {
         }
         if refused > self.stand_pids_seen {
             let more = refused - std::mem::replace(&mut self.stand_pids_seen, refused);
-            let Some(telling) = self.pids_told.seen(more, Instant::now()) else {
+            let Some(telling) = self.told.pids.seen(more, Instant::now()) else {
                 return;
             };
             let limit = self.stand.as_ref().map_or(0, |s| s.limits.pids);

@@ -2,6 +2,7 @@
 //!
 //! A fork bomb meets its limit thousands of times a second for as long as it lives. The first time is news; after that only that it goes on.
 
+use daas_model::NodeName;
 use std::time::{Duration, Instant};
 
 /// What has not happened for so long has ended: the next time is news again.
@@ -24,6 +25,16 @@ pub(super) struct Repeats {
     told: Option<Instant>,
     seen: Option<Instant>,
     untold: u64,
+}
+
+/// What was told of a stand's limits.
+#[derive(Debug, Default)]
+pub(super) struct OfStand {
+    pub(super) pids: Repeats,
+    pub(super) memory: Repeats,
+    pub(super) disk: Repeats,
+    /// Who held most memory when the stand last ran out of it.
+    pub(super) suspect: Option<NodeName>,
 }
 
 impl Repeats {

@@ -264,7 +264,8 @@ impl Keeper {
     }
 
     pub fn wait_until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
-        let until = Instant::now() + Duration::from_secs(30);
+        // In the emulated machine everything takes ten times as long.
+        let until = Instant::now() + Duration::from_secs(120);
         loop {
             if let Some(found) = look() {
                 return found;
