@@ -15,12 +15,13 @@ pub mod house;
 mod licence;
 pub mod programs;
 mod rules;
+mod seccomp;
 mod soak;
 pub mod trials;
 pub mod vm;
 pub mod workspace;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask <chore>
@@ -33,6 +34,8 @@ chores:
             measure stands against others and against the kernel's limit
   soak [check...]
             run the long checks, or some of them; `soak list` names them
+  seccomp <default.json>
+            compare our system call filter with Docker's default profile
   vm -- <program> <arguments>
             run a command on a pure cgroup v2 kernel, in a machine of its own";
 
@@ -56,6 +59,12 @@ fn chore() -> Result<ExitCode> {
         Some("deps") => deps::check()?,
         Some("bench") => bench::run(&words.collect::<Vec<_>>())?,
         Some("soak") => return soak::run(&words.collect::<Vec<_>>()),
+        Some("seccomp") => {
+            let path = words
+                .next()
+                .with_context(|| format!("which profile?\n{USAGE}"))?;
+            return seccomp::compare(path.as_ref());
+        }
         Some("vm") => return in_machine(words.skip_while(|word| word == "--").collect()),
         Some(other) => bail!("unknown chore `{other}`\n{USAGE}"),
         None => bail!("{USAGE}"),

@@ -6,16 +6,12 @@
 
 mod support;
 
-use daas_keeper::launch::{
-    BridgeSubnet, InterfaceLaunch, MountLaunch, MountLaunchSource, NetworkLaunch, NodeLaunch,
-};
+use daas_keeper::launch::{BridgeSubnet, InterfaceLaunch, NetworkLaunch, NodeLaunch};
 use daas_keeper::protocol::Request;
 use daas_model::Subnet;
 use std::collections::BTreeSet;
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Command;
-use support::{Keeper, Machine, network_name, node_name, shell};
+use support::{Keeper, Machine, network_name, node_name, python, shell};
 
 const VICTIM: u8 = 2;
 const CLIENT: u8 = 3;
@@ -43,31 +39,9 @@ fn connected(mut node: NodeLaunch, last: u8) -> NodeLaunch {
     node
 }
 
-/// A node that runs a Python program of this folder with the host's interpreter.
-fn python(machine: &Machine, name: &str, last: u8, program: &str, arguments: &[u8]) -> NodeLaunch {
-    let place = machine.dir.path().join("merged");
-    if !place.exists() {
-        std::fs::create_dir_all(place.join("usr")).unwrap();
-        for folder in ["lib", "lib64"] {
-            symlink(format!("usr/{folder}"), place.join(folder)).unwrap();
-        }
-    }
-    let mut node = shell(machine, name, "");
-    node.lowers.insert(0, place);
-    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
-    for (path, target) in [("/usr".into(), "/usr"), (programs, "/programs")] {
-        node.mounts.push(MountLaunch {
-            target: target.to_owned(),
-            read_only: true,
-            source: MountLaunchSource::Bind {
-                path,
-                root_is: None,
-            },
-        });
-    }
-    node.argv = vec!["/usr/bin/python3".into(), format!("/programs/{program}")];
-    node.argv.extend(arguments.iter().map(u8::to_string));
-    connected(node, last)
+fn thief(machine: &Machine) -> NodeLaunch {
+    let arguments = [THIEF, VICTIM, CLIENT].map(|last| last.to_string());
+    connected(python(machine, "thief", "thief.py", &arguments), THIEF)
 }
 
 /// Whose the words are that the victim heard.
@@ -113,18 +87,12 @@ fn start_all(machine: &Machine, keeper: &Keeper, free: bool) {
     // It knows both neighbours before the thief begins, and looks on without asking again.
     let look = "ping -c 1 10.0.0.2 && ping -c 1 10.0.0.1 && ping6 -c 1 fd00::2; echo primed; while :; do ping6 -c 1 -W 1 fd00::1 > /dev/null & grep -v IP /proc/net/arp; ip -6 neigh | grep fd00; echo ==; sleep 0.2; done";
     keeper.start(vec![
-        python(machine, "victim", VICTIM, "listener.py", &[]),
+        connected(python(machine, "victim", "listener.py", &[]), VICTIM),
         connected(shell(machine, "client", look), CLIENT),
     ]);
     keeper.wait_until(|| keeper.log("victim").contains("listening").then_some(()));
     keeper.wait_until(|| believed(keeper, "10.0.0.2").zip(believed(keeper, "fd00::2")));
-    let mut thief = python(
-        machine,
-        "thief",
-        THIEF,
-        "thief.py",
-        &[THIEF, VICTIM, CLIENT],
-    );
+    let mut thief = thief(machine);
     if free {
         thief.rights.caps |= daas_sys::caps::bit("NET_ADMIN").unwrap();
     }
@@ -233,13 +201,7 @@ fn root_a_node_that_configures_its_network_may_use_free_addresses_and_no_others(
     assert_eq!(log, "shared\nstopped\nstranger\n");
     nobody_was_deceived(&keeper);
     // It comes back to what is its own, by another port.
-    keeper.start(vec![python(
-        &machine,
-        "thief",
-        THIEF,
-        "thief.py",
-        &[THIEF, VICTIM, CLIENT],
-    )]);
+    keeper.start(vec![thief(&machine)]);
     more_rounds(&keeper);
     keeper.destroy();
 }

@@ -1,6 +1,6 @@
 //! System call filters: Docker's default profile as a decision tree.
 //!
-//! The profile is moby's `profiles/seccomp/default.json` for x86-64. It is compiled by ourselves and not by `seccompiler`, whose linear chain of
+//! The profile is moby's `seccomp/default.json` for x86-64 (github.com/moby/profiles, June 2026; `cargo xtask seccomp` compares). It is compiled by ourselves and not by `seccompiler`, whose linear chain of
 //! 350 comparisons the kernel walks once for each of 470 system calls when a filter is loaded (to build its cache of constant answers): that is half a
 //! millisecond for each start of a node. A tree of the same answers is nine comparisons deep.
 
@@ -45,6 +45,49 @@ impl Filter {
     }
 }
 
+/// What happens to one system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is carried out.
+    Allowed,
+    /// It fails with this error number.
+    Refused(u16),
+    /// The process ends.
+    Fatal,
+}
+
+impl Filter {
+    /// Tells what the kernel will answer to system call `number` of x86-64 with this first argument: runs the program as the kernel does.
+    #[must_use]
+    pub fn verdict(&self, number: u32, argument: u64) -> Verdict {
+        self.run(AUDIT_ARCH_X86_64, number, argument)
+    }
+
+    fn run(&self, arch: u32, number: u32, argument: u64) -> Verdict {
+        let low = argument & u64::from(u32::MAX);
+        let (mut at, mut word) = (0usize, 0u32);
+        while let Some(step) = self.0.get(at) {
+            at += 1;
+            let choose = |yes: bool| usize::from(if yes { step.jt } else { step.jf });
+            match (step.code, step.k) {
+                (LOAD_WORD, AT_NUMBER) => word = number,
+                (LOAD_WORD, AT_ARCH) => word = arch,
+                (LOAD_WORD, AT_ARGUMENT_0) => word = u32::try_from(low).unwrap_or(u32::MAX),
+                (JUMP_EQUAL, k) => at += choose(word == k),
+                (JUMP_AT_LEAST, k) => at += choose(word >= k),
+                (JUMP, k) => at += k as usize,
+                (AND, k) => word &= k,
+                (RETURN, RET_ALLOW) => return Verdict::Allowed,
+                (RETURN, k) if k & 0xffff_0000 == RET_ERRNO => {
+                    return Verdict::Refused(u16::try_from(k & 0xffff).unwrap_or(u16::MAX));
+                }
+                _ => return Verdict::Fatal,
+            }
+        }
+        Verdict::Fatal
+    }
+}
+
 /// What the filter answers to one system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -55,7 +98,7 @@ enum Answer {
     Unknown,
     /// clone(2): allowed without flags for new namespaces.
     Clone,
-    /// socket(2): allowed but for AF_VSOCK, which reaches the hypervisor.
+    /// socket(2): allowed but for AF_VSOCK, which reaches the hypervisor, and AF_ALG, the kernel's cryptography, a frequent way to holes in it.
     Socket,
     /// personality(2): allowed for the usual ones.
     Personality,
@@ -109,6 +152,7 @@ const ENOSYS: u32 = 38;
 
 /// CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET, as in moby's profile.
 const NEW_NAMESPACES: u32 = 0x7e02_0000;
+const AF_ALG: u32 = 38;
 const AF_VSOCK: u32 = 40;
 /// PER_LINUX, PER_LINUX32, UNAME26 of both, and the question what it is.
 const PERSONALITIES: [u32; 5] = [0, 8, 0x20000, 0x20008, 0xffff_ffff];
@@ -187,6 +231,7 @@ fn leaf(answer: Answer, program: &mut Vec<libc::sock_filter>) {
         Answer::Socket => {
             program.extend([
                 op(LOAD_WORD, AT_ARGUMENT_0),
+                branch(JUMP_EQUAL, AF_ALG, 2, 0),
                 branch(JUMP_EQUAL, AF_VSOCK, 1, 0),
                 allow,
                 deny,
@@ -217,6 +262,9 @@ const WITH_CAPABILITY: &[(&str, &[libc::c_long])] = &[
             libc::SYS_fsopen,
             libc::SYS_fspick,
             libc::SYS_lookup_dcookie,
+            459, // lsm_get_self_attr
+            460, // lsm_set_self_attr
+            461, // lsm_list_modules
             libc::SYS_mount,
             libc::SYS_mount_setattr,
             libc::SYS_move_mount,
@@ -309,39 +357,15 @@ const ALWAYS: &[libc::c_long] = calls![
     SYS_unlinkat SYS_utime SYS_utimensat SYS_utimes SYS_vfork SYS_vmsplice SYS_wait4 SYS_waitid SYS_write SYS_writev
 ];
 
-/// Allowed to everybody, without a name in the libc crate: io_pgetevents, cachestat, map_shadow_stack, futex_wake, futex_wait, futex_requeue,
-/// setxattrat, getxattrat, listxattrat, removexattrat (linux/arch/x86/entry/syscalls/syscall_64.tbl).
-const ALWAYS_BY_NUMBER: &[libc::c_long] = &[333, 451, 453, 454, 455, 456, 463, 464, 465, 466];
+/// Allowed to everybody, without a name in the libc crate: io_pgetevents, uretprobe, cachestat, map_shadow_stack, futex_wake, futex_wait,
+/// futex_requeue, statmount, listmount, setxattrat, getxattrat, listxattrat, removexattrat (linux/arch/x86/entry/syscalls/syscall_64.tbl).
+const ALWAYS_BY_NUMBER: &[libc::c_long] = &[
+    333, 335, 451, 453, 454, 455, 456, 457, 458, 463, 464, 465, 466,
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Runs a program as the kernel would.
-    fn run(program: &[libc::sock_filter], arch: u32, number: u32, argument: u32) -> u32 {
-        let (mut at, mut word) = (0usize, 0u32);
-        loop {
-            let step = program[at];
-            at += 1;
-            let choose = |yes: bool| usize::from(if yes { step.jt } else { step.jf });
-            match step.code {
-                LOAD_WORD => {
-                    word = match step.k {
-                        AT_NUMBER => number,
-                        AT_ARCH => arch,
-                        AT_ARGUMENT_0 => argument,
-                        other => panic!("load from {other}"),
-                    }
-                }
-                JUMP_EQUAL => at += choose(word == step.k),
-                JUMP_AT_LEAST => at += choose(word >= step.k),
-                JUMP => at += step.k as usize,
-                AND => word &= step.k,
-                RETURN => return step.k,
-                other => panic!("code {other}"),
-            }
-        }
-    }
 
     #[test]
     fn the_tree_answers_every_number_as_the_table_does() {
@@ -356,44 +380,38 @@ mod tests {
                     .unwrap_or(Answer::Unknown)
                 {
                     Answer::Allow | Answer::Clone | Answer::Socket | Answer::Personality => {
-                        RET_ALLOW
+                        Verdict::Allowed
                     }
-                    Answer::Deny => RET_ERRNO | EPERM,
-                    Answer::Unknown => RET_ERRNO | ENOSYS,
+                    Answer::Deny => Verdict::Refused(1),
+                    Answer::Unknown => Verdict::Refused(38),
                 };
-                assert_eq!(
-                    run(&filter.0, AUDIT_ARCH_X86_64, number, 0),
-                    want,
-                    "{number}"
-                );
+                assert_eq!(filter.verdict(number, 0), want, "{number}");
             }
             // x32 numbers, and 32-bit programs.
-            assert_eq!(
-                run(&filter.0, AUDIT_ARCH_X86_64, 0x4000_0001, 0),
-                RET_ERRNO | ENOSYS
-            );
-            assert_eq!(run(&filter.0, 0x4000_0003, 1, 0), RET_KILL_PROCESS);
+            assert_eq!(filter.verdict(0x4000_0001, 0), Verdict::Refused(38));
+            assert_eq!(filter.run(0x4000_0003, 1, 0), Verdict::Fatal);
         }
     }
 
     #[test]
     fn arguments_decide_clone_socket_and_personality() {
         let filter = Filter::docker_default(0);
-        let ask = |call: libc::c_long, argument: u32| {
-            run(
-                &filter.0,
-                AUDIT_ARCH_X86_64,
-                u32::try_from(call).unwrap(),
-                argument,
-            )
+        let ask = |call: libc::c_long, argument: u64| {
+            filter.verdict(u32::try_from(call).unwrap(), argument)
         };
-        let denied = RET_ERRNO | EPERM;
-        assert_eq!(ask(libc::SYS_clone, 17), RET_ALLOW);
+        let (allowed, denied) = (Verdict::Allowed, Verdict::Refused(1));
+        assert_eq!(ask(libc::SYS_clone, 17), allowed);
         assert_eq!(ask(libc::SYS_clone, 0x1000_0000), denied, "CLONE_NEWUSER");
-        assert_eq!(ask(libc::SYS_clone3, 0), RET_ERRNO | ENOSYS);
-        assert_eq!(ask(libc::SYS_socket, 2), RET_ALLOW);
-        assert_eq!(ask(libc::SYS_socket, AF_VSOCK), denied);
-        assert_eq!(ask(libc::SYS_personality, 8), RET_ALLOW);
+        assert_eq!(ask(libc::SYS_clone3, 0), Verdict::Refused(38));
+        assert_eq!(ask(libc::SYS_socket, 2), allowed);
+        assert_eq!(ask(libc::SYS_socket, AF_VSOCK.into()), denied);
+        assert_eq!(ask(libc::SYS_socket, AF_ALG.into()), denied);
+        assert_eq!(
+            ask(libc::SYS_socket, 1 << 32 | u64::from(AF_ALG)),
+            denied,
+            "the kernel takes 32 bits"
+        );
+        assert_eq!(ask(libc::SYS_personality, 8), allowed);
         assert_eq!(
             ask(libc::SYS_personality, 0x0004_0000),
             denied,

@@ -7,7 +7,7 @@
 
 use daas_keeper::launch::{
     BridgeLaunch, BridgeSubnet, DiskSeed, DnsTable, EgressLaunch, InterfaceLaunch, KeeperSeed,
-    NetworkLaunch, NodeLaunch, StandLaunch,
+    MountLaunch, MountLaunchSource, NetworkLaunch, NodeLaunch, StandLaunch,
 };
 use daas_keeper::log::{From, Reader, Stream};
 use daas_keeper::protocol::{Event, Request, Response, Status, VERSION};
@@ -356,6 +356,34 @@ pub fn two_streams(machine: &Machine, name: &str, script: &str) -> NodeLaunch {
         vec![machine.busybox()],
         vec!["/bin/sh".into(), "-c".into(), script.into()],
     )
+}
+
+/// A node that runs a program of `tests/programs` with the host's Python.
+pub fn python(machine: &Machine, name: &str, program: &str, arguments: &[String]) -> NodeLaunch {
+    // /lib and /lib64 as they are on a Debian whose /usr is merged.
+    let merged = machine.dir.path().join("merged");
+    if !merged.exists() {
+        fs::create_dir_all(merged.join("usr")).unwrap();
+        for folder in ["lib", "lib64"] {
+            std::os::unix::fs::symlink(format!("usr/{folder}"), merged.join(folder)).unwrap();
+        }
+    }
+    let mut node = shell(machine, name, "");
+    node.lowers.insert(0, merged);
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
+    for (path, target) in [("/usr".into(), "/usr"), (programs, "/programs")] {
+        node.mounts.push(MountLaunch {
+            target: target.to_owned(),
+            read_only: true,
+            source: MountLaunchSource::Bind {
+                path,
+                root_is: None,
+            },
+        });
+    }
+    node.argv = vec!["/usr/bin/python3".into(), format!("/programs/{program}")];
+    node.argv.extend_from_slice(arguments);
+    node
 }
 
 /// Puts a node on the network `default` as 10.0.0.`last`.
