@@ -9,11 +9,15 @@ use crate::talk::Talk;
 use clap::{ArgGroup, Args, Subcommand};
 use daas_api::{Checked, GrantList, IgnoredView, PlaceView};
 use daas_model::{Grant, ProjectName};
+use daas_spec::described::{Described, environment};
+use daas_spec::nearest;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProjectVerb {
     /// Tells all faults of the project here.
     Check(ProjectArgs),
+    /// Shows the Dockerfile that is made of a described service.
+    Dockerfile(Dockerfile),
     /// Shows what an administrator granted to a project.
     Grants {
         /// The project.
@@ -24,6 +28,19 @@ pub(crate) enum ProjectVerb {
     Grant(Grants),
     /// Takes grants away from a project.
     Revoke(Revoke),
+}
+
+/// Which service of which project.
+#[derive(Debug, Args)]
+pub(crate) struct Dockerfile {
+    /// The service; the only described one if it is left out.
+    #[arg(value_name = "SERVICE", conflicts_with = "environment")]
+    service: Option<String>,
+    /// The project's build environment instead: everything that building its described services needs.
+    #[arg(long)]
+    environment: bool,
+    #[command(flatten)]
+    project: ProjectArgs,
 }
 
 /// Which project, which grants.
@@ -55,6 +72,7 @@ pub(crate) struct Revoke {
 pub(crate) async fn run(verb: ProjectVerb, talk: &Talk) -> Result<(), Stop> {
     match verb {
         ProjectVerb::Check(args) => check(&args, talk).await,
+        ProjectVerb::Dockerfile(wanted) => dockerfile(&wanted, talk),
         ProjectVerb::Grants { project } => {
             let grants = talk.client.grants(&project).await?;
             show(&grants, talk)
@@ -120,6 +138,52 @@ async fn check(args: &ProjectArgs, talk: &Talk) -> Result<(), Stop> {
     } else {
         Err(Stop::Said(exit::INPUT))
     }
+}
+
+/// Prints what a description becomes; faults of other services are told and stand not in the way.
+fn dockerfile(wanted: &Dockerfile, talk: &Talk) -> Result<(), Stop> {
+    let read = wanted.project.read()?;
+    let all = &read.outcome.described;
+    let text = if wanted.environment {
+        environment(all).map(|(text, _)| text)
+    } else {
+        match (&wanted.service, all.as_slice()) {
+            (None, [only]) => Some(only.dockerfile()),
+            (None, _) => None,
+            (Some(name), _) => all
+                .iter()
+                .find(|d| d.service == *name)
+                .map(Described::dockerfile),
+        }
+    };
+    if let Some(text) = text {
+        return if talk.json {
+            talk.json(&serde_json::json!({ "dockerfile": text }))
+        } else {
+            talk.data(text)
+        };
+    }
+    // With no description at all, a fault may be the reason.
+    if all.is_empty() && read.outcome.has_errors() {
+        wanted.project.read_or_complain(talk)?;
+    }
+    let names: Vec<&str> = all.iter().map(|d| d.service.as_str()).collect();
+    let failure = match (&wanted.service, names.as_slice()) {
+        (_, []) => Stop::input("described-none", "no service of the project is described").hint(
+            "write for example `x-daas: {base: debian:bookworm, packages: [nginx]}` into a service",
+        ),
+        (None, _) => Stop::input("described-several", "several services are described")
+            .hint(format!("name one of {}", names.join(", "))),
+        (Some(name), _) => Stop::input(
+            "described-unknown",
+            format!("service `{}` is not described", name.escape_debug()),
+        )
+        .hint(match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("described are {}", names.join(", ")),
+        }),
+    };
+    Err(failure.into())
 }
 
 fn here(read: &ReadProject) -> Checked {

@@ -488,3 +488,32 @@ pub(crate) const X_DAAS: &[Key] = &[
     yes("egress"),
     yes("ttl"),
 ];
+
+/// `x-daas` of a service: what describes its image.
+pub(crate) const X_DAAS_SERVICE: &[Key] = &[
+    yes("base"),
+    yes("packages"),
+    yes("build_packages"),
+    yes("pip"),
+    yes("npm"),
+    yes("cargo"),
+    each(
+        "files",
+        &[
+            yes("source"),
+            yes("content"),
+            yes("target"),
+            yes("owner"),
+            yes("mode"),
+        ],
+    ),
+    yes("run"),
+    keys("user", &[yes("name"), yes("id")]),
+    yes("env"),
+    yes("workdir"),
+    yes("expose"),
+    yes("volumes"),
+    yes("labels"),
+    yes("entrypoint"),
+    yes("command"),
+];

@@ -6,10 +6,11 @@
 //! `shape` (every key is honoured, noted or unknown), `lower` (the tree to the words of `daas-model`), `cross` (what
 //! only shows when everything is known). Nothing here asks a disk, a clock or chance: files come through [`Files`].
 //!
-//! A Dockerfile becomes typed instructions in [`dockerfile`].
+//! A Dockerfile becomes typed instructions in [`dockerfile`]; a service that is described without one gets one in [`described`].
 //!
 //! Not here: what a stand needs to be made (`daas-plan`), images (`daas-image`), disk readers (`daas-cli`).
 
+pub mod described;
 pub mod dockerfile;
 mod dotenv;
 mod extends;

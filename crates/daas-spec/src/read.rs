@@ -1,3 +1,4 @@
+use crate::described::{self, Described};
 use crate::find::project_files;
 use crate::load::{Given, load_env, load_set};
 use crate::lower;
@@ -19,7 +20,8 @@ use daas_model::{Diagnostic, ProjectName, StandSpec};
 #[must_use]
 pub fn read_project(files: &dyn Files, request: &ProjectRequest) -> Outcome {
     let mut reading = Reading::new(files, request);
-    let spec = read(&mut reading);
+    let mut described = Vec::new();
+    let spec = read(&mut reading, &mut described);
     let has_errors = reading.report.has_errors();
     let project = reading.project.take();
     let (diagnostics, ignored) = reading.report.finish();
@@ -28,12 +30,13 @@ pub fn read_project(files: &dyn Files, request: &ProjectRequest) -> Outcome {
         project,
         diagnostics,
         ignored,
+        described,
         files_read: reading.files_read,
         env_read: reading.env_read,
     }
 }
 
-fn read(reading: &mut Reading<'_>) -> Option<StandSpec> {
+fn read(reading: &mut Reading<'_>, described: &mut Vec<Described>) -> Option<StandSpec> {
     // Faults of the request itself are about the folder.
     let dir = reading.dir.clone();
     let source = reading.report.add_source(dir.clone(), dir.clone());
@@ -83,6 +86,12 @@ fn read(reading: &mut Reading<'_>) -> Option<StandSpec> {
         return None;
     };
     check_keys(root_map, &mut reading.report);
+    if let Value::Map(root_map) = &mut root.value {
+        *described = described::give_builds(root_map, &mut reading.report);
+    }
+    let Value::Map(root_map) = &root.value else {
+        return None;
+    };
     // A name that is told as wrong shall not hide the other faults.
     let project = project.or_else(|| ProjectName::parse("project").ok())?;
     lower::stand(reading, &scope, project, root_map)

@@ -1,3 +1,4 @@
+use crate::described::Described;
 use daas_model::{
     ByteSize, Cpus, Diagnostics, Egress, Limits, Place, Policy, ProjectName, Severity, Span,
     StandKind, StandSpec,
@@ -138,6 +139,9 @@ pub struct Outcome {
     pub diagnostics: Diagnostics,
     /// What has no effect here.
     pub ignored: Vec<Ignored>,
+    /// The services that are described, in the order of the text; each has a `build` made of its description.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub described: Vec<Described>,
     /// Every file that was read, by absolute path. Reading again from this map alone gives the same outcome.
     pub files_read: BTreeMap<String, Vec<u8>>,
     /// The variables of [`ProjectRequest::env`] that were asked for: all that another reader needs of it.

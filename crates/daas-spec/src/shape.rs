@@ -1,8 +1,8 @@
 //! The walk over all keys of a project: known, without effect, or unknown.
 
-use crate::keys::{Below, Fate, Key, TOP, X_DAAS};
+use crate::keys::{Below, Fate, Key, TOP, X_DAAS, X_DAAS_SERVICE};
 use crate::nearest::nearest;
-use crate::node::{Map, Node, Value};
+use crate::node::{Entry, Map, Node, Value};
 use crate::report::Report;
 use crate::template::short;
 use daas_model::{Diagnostic, Severity};
@@ -42,13 +42,17 @@ impl Walk<'_> {
         for entry in &map.entries {
             // Any tool may keep its own under `x-`; ours at the top is looked at apart.
             if entry.key.starts_with("x-") {
-                if entry.key == "x-daas" && !self.path.is_empty() {
+                let describes =
+                    matches!(self.path.as_slice(), [section, _] if section == "services");
+                if entry.key == "x-daas" && describes {
+                    self.describes(entry);
+                } else if entry.key == "x-daas" && !self.path.is_empty() {
                     let key = format!("{}.x-daas", self.path.join("."));
                     self.report.ignore(
                         Severity::Warning,
                         entry.at,
                         &key,
-                        "`x-daas` is read at the top level only",
+                        "`x-daas` is read at the top level and in a service only",
                     );
                 }
                 continue;
@@ -74,6 +78,25 @@ impl Walk<'_> {
             self.told = told_before;
             self.path.pop();
         }
+    }
+
+    /// Looks at the keys that describe a service's image.
+    fn describes(&mut self, entry: &Entry) {
+        self.path.push("x-daas".to_owned());
+        match &entry.value.value {
+            Value::Map(map) => {
+                let place = format!("`{}`", self.path.join("."));
+                self.map(map, X_DAAS_SERVICE, &place);
+            }
+            Value::Null => {}
+            Value::Text(_) | Value::List(_) => self.report.error(
+                entry.value.at,
+                "type-wrong",
+                format!("`x-daas` is {}", entry.value.kind()),
+                "write for example `x-daas: {base: debian:bookworm, packages: [nginx]}`",
+            ),
+        }
+        self.path.pop();
     }
 
     fn below(&mut self, node: &Node, below: Below) {

@@ -15,7 +15,10 @@ fn the_checked_in_page_tells_every_noun_verb_and_option() {
                 "stop", "restart", "pause", "resume", "scale", "down", "forward",
             ],
         ),
-        ("project", &["check", "grants", "grant", "revoke"]),
+        (
+            "project",
+            &["check", "dockerfile", "grants", "grant", "revoke"],
+        ),
         (
             "image",
             &[

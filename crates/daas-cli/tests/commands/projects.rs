@@ -47,6 +47,36 @@ fn check_prints_every_fault_with_its_place() {
 }
 
 #[test]
+fn the_dockerfile_of_a_description_is_data() {
+    let daemon = Daemon::open();
+    let compose = daemon.compose(
+        "services:\n  web:\n    x-daas: {base: 'debian:bookworm', packages: [nginx], expose: 80}\n  db: {image: redis}\n",
+    );
+    insta::assert_snapshot!(run(&["project", "dockerfile", "web", "-f", &compose]).all(&daemon), @r"
+    # Made by DaaS of the description of service `web`: change that and not this.
+
+    FROM debian:bookworm AS packages
+    RUN apt-get update \
+     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+          nginx \
+     && rm -rf /var/lib/apt/lists/*
+
+    FROM packages
+    EXPOSE 80
+    --- stderr
+    --- exit 0
+    ");
+    insta::assert_snapshot!(run(&["project", "dockerfile", "wbe", "-f", &compose]).all(&daemon), @"
+    --- stderr
+    error[described-unknown]: service `wbe` is not described
+      hint: did you mean `web`?
+    --- exit 2
+    ");
+    let environment = run(&["project", "dockerfile", "--environment", "-f", &compose]);
+    assert!(environment.out().contains("git") && environment.code == 0);
+}
+
+#[test]
 fn a_project_that_is_not_there_is_a_fault_with_a_hint() {
     let daemon = Daemon::open();
     let folder = daemon.folder.path().join("empty");

@@ -31,7 +31,8 @@ mod scope;
 mod split;
 
 pub use file::{Dockerfile, MAX_DOCKERFILE, Parsed, Stage, read_dockerfile, read_trigger};
-pub use ignore::{Ignore, IgnoreFault};
+pub(crate) use ignore::clean;
+pub use ignore::{Ignore, IgnoreFault, Verdicts};
 pub use instruction::{
     CommandLine, HealthProbe, Inline, Instruction, Pair, Run, RunCommand, RunNetwork, Spot, Step,
     Transfer, TransferKind, Word,
@@ -40,4 +41,5 @@ pub use mode::{Chmod, ChmodFault};
 pub use mount::{Mount, MountKind, Sharing};
 pub use plan::{BuildInputs, Origin, Plan, StagePlan};
 pub use port::PortRange;
+pub(crate) use port::exposed;
 pub use scope::{Action, InlineFile, RunAction, Scope, TransferAction};

@@ -89,6 +89,14 @@ pub(crate) fn read(text: &str) -> Result<Exposed, PortFault> {
     })
 }
 
+/// Tells what is wrong with a port that is exposed, of the host's side too.
+pub(crate) fn exposed(text: &str) -> Result<(), PortFault> {
+    if read(text)?.maps {
+        return Err(PortFault::Mapping);
+    }
+    Ok(())
+}
+
 fn range(text: &str) -> Result<(u16, u16), PortFault> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (number(first)?, number(last)?);

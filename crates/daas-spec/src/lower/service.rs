@@ -4,7 +4,7 @@ use super::{
     Desk, Who, command, depends, environment, files, health, life, mounts, publish, resources,
     rights, wiring,
 };
-use crate::node::{At, Entry, Map, Weight};
+use crate::node::{At, Entry, FAULTY, Map, Weight};
 use crate::value;
 use daas_model::{Diagnostic, ImageName, NodeSpec, ServiceName, Severity};
 use std::collections::BTreeMap;
@@ -85,6 +85,9 @@ pub(super) fn service(desk: &mut Desk<'_, '_>, entry: &Entry) -> Option<Lowered>
 
 fn image(desk: &mut Desk<'_, '_>, who: Who<'_>, at: At, map: &Map) -> Option<ImageName> {
     let build = map.entry("build").filter(|e| !e.value.is_null());
+    if build.is_some_and(|b| b.value.as_text() == Some(FAULTY)) && map.get("image").is_none() {
+        return None;
+    }
     if let Some(node) = map.get("image").filter(|n| !n.is_null()) {
         if let Some(build) = build {
             let key = format!("services.{}.build", who.name);

@@ -7,6 +7,7 @@
 )]
 
 mod budgets;
+mod described;
 mod dockerfiles;
 mod every_key;
 mod faults;
