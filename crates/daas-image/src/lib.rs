@@ -37,7 +37,7 @@ pub use draft::{LayerDraft, Packed};
 pub use error::ImageError;
 pub use image::{Image, Layer};
 pub use layer_error::LayerError;
-pub use make::{DEFAULT_EPOCH, MakeRequest, Variant};
+pub use make::{DEFAULT_EPOCH, MakeRequest, Variant, rfc3339};
 pub use manifest::Platform;
 pub use merged::{Found, Merged};
 pub use progress::{Event, Phase, Progress, Silent};

@@ -546,7 +546,8 @@ impl<W: Write> Write for DigestingWriter<W> {
 }
 
 /// Writes seconds since 1970 as RFC 3339 (days to dates: Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn rfc3339(seconds: u64) -> String {
+#[must_use]
+pub fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let z = days + 719_468;
     let (era, day_of_era) = (z / 146_097, z % 146_097);

@@ -14,6 +14,8 @@ pub(crate) const STEP_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
 pub(crate) struct Step {
     /// The layer that it has made.
     pub(crate) packed: Packed,
+    /// When, in seconds since 1970: an image of the same steps is the same image.
+    pub(crate) made: i64,
 }
 
 impl Store {
@@ -21,7 +23,7 @@ impl Store {
         self.dir().join("steps").join(format!("{}.json", key.hex()))
     }
 
-    /// Returns the layer of a step that was made before, and notes that it was of use. `lease` keeps it from being collected.
+    /// Returns the layer of a step that was made before and when that was, and notes that it was of use. `lease` keeps it from being collected.
     ///
     /// A part that is missing or damaged makes it a step that was not made.
     ///
@@ -31,7 +33,7 @@ impl Store {
         &self,
         key: &Digest,
         lease: &mut super::Lease,
-    ) -> Result<Option<(Packed, Layer)>, ImageError> {
+    ) -> Result<Option<(Packed, Layer, i64)>, ImageError> {
         let path = self.step_path(key);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
@@ -53,16 +55,17 @@ impl Store {
             // The age counts from the last use; a clock that cannot be set only ages it sooner.
             let _ = file.set_modified(SystemTime::now());
         }
-        Ok(Some((step.packed, layer)))
+        Ok(Some((step.packed, layer, step.made)))
     }
 
-    /// Remembers which layer a step has made.
+    /// Remembers which layer a step has made, and when: seconds since 1970.
     ///
     /// # Errors
     /// [`ImageError::Io`].
-    pub fn put_step(&self, key: &Digest, packed: &Packed) -> Result<(), ImageError> {
+    pub fn put_step(&self, key: &Digest, packed: &Packed, made: i64) -> Result<(), ImageError> {
         let text = serde_json::to_vec(&Step {
             packed: packed.clone(),
+            made,
         })
         .map_err(|_| ImageError::Broken {
             what: "describing a step",
