@@ -62,7 +62,8 @@ impl Caches {
     }
 
     fn project(&self, project: &str) -> PathBuf {
-        self.dir.join(if project.is_empty() { "_" } else { project })
+        self.dir
+            .join(if project.is_empty() { "_" } else { project })
     }
 
     /// Takes a cache, and makes it if it is not there; waits until it is free in the way that was asked for.

@@ -1,11 +1,35 @@
 //! Dockerfile to image: content-addressed steps, each `RUN` a node of the build's own stand.
 //!
+//! A build reads the Dockerfile, builds the stages that its target needs beside each other, and puts the image together. `RUN` runs in a
+//! stand of kind `build` (`stand`, `command`), files come by `transfer` without running anything, and every step that makes a layer is
+//! looked for in the store first, by the digest of all that it is made from (`state`).
+//!
 //! Not here: reading Dockerfiles (`daas-spec`), the store of images and layers (`daas-image`), running (`daas-engine`), who may build (`daas-control`).
 
 mod archive;
+mod builder;
+mod caches;
+mod command;
+mod context;
 mod error;
+mod follow;
 mod glob;
+mod job;
+mod mounts;
+mod owner;
 mod paths;
+mod progress;
+mod request;
+mod stage;
+mod stand;
+mod state;
+mod stubs;
+mod times;
 mod transfer;
 
+pub use builder::{Builder, in_one_line};
+pub use context::Context;
 pub use error::BuildError;
+pub use follow::Piece;
+pub use progress::{Event, Teller};
+pub use request::{BuildRequest, ContextSource};

@@ -110,7 +110,7 @@ impl BuildStand {
         );
         node.hostname = Some("build".into());
         node.network = if command.network {
-            NetworkMode::Networks(vec![Attachment::new(network())])
+            NetworkMode::Networks(vec![attachment()])
         } else {
             NetworkMode::None
         };
@@ -323,6 +323,17 @@ impl Met {
 
 fn network() -> NetworkName {
     NetworkName::parse("build").expect("a literal that matches the grammar")
+}
+
+fn attachment() -> Attachment {
+    Attachment {
+        network: network(),
+        aliases: Vec::new(),
+        ipv4: None,
+        ipv6: None,
+        mac: None,
+        priority: 0,
+    }
 }
 
 fn silent() -> Teller {

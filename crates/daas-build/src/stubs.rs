@@ -58,7 +58,9 @@ pub(crate) fn layer(
     if let Some(There::Old(root)) = growing.look(&[])? {
         look_like(scratch.path(), root.stat())?;
     }
-    let always = ALWAYS.iter().map(|(path, folder)| ((*path).to_owned(), *folder));
+    let always = ALWAYS
+        .iter()
+        .map(|(path, folder)| ((*path).to_owned(), *folder));
     for (target, folder) in always.chain(targets.iter().cloned()) {
         let (at, there) = growing.land(target.as_bytes())?;
         if there.is_some() || at.is_empty() {
@@ -98,10 +100,7 @@ fn make(
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
         }
     }
-    growing.note(
-        at.to_vec(),
-        if folder { Made::Folder } else { Made::Other },
-    );
+    growing.note(at.to_vec(), if folder { Made::Folder } else { Made::Other });
     Ok(())
 }
 

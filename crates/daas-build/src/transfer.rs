@@ -15,9 +15,9 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 
 /// Changes the mode of a file; told whether it is a folder.
-pub(crate) type ModeOf<'a> = &'a (dyn Fn(u32, bool) -> u32 + Sync);
+pub(crate) type ModeOf<'a> = Box<dyn Fn(u32, bool) -> u32 + Sync + 'a>;
 /// Tells whether a path is left out; told whether it is a folder.
-pub(crate) type LeftOut<'a> = &'a (dyn Fn(&str, bool) -> bool + Sync);
+pub(crate) type LeftOut<'a> = Box<dyn Fn(&str, bool) -> bool + Sync + 'a>;
 
 /// What is brought where.
 pub(crate) struct Transfer<'a> {
@@ -59,6 +59,10 @@ pub(crate) struct Pick {
 impl Pick {
     fn is_folder(&self) -> bool {
         self.found.kind() == FileType::Directory
+    }
+
+    pub(crate) fn kind(&self) -> FileType {
+        self.found.kind()
     }
 }
 
@@ -105,6 +109,21 @@ impl Transfer<'_> {
         Ok(picks)
     }
 
+    /// Finds what a path without patterns means.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there.
+    pub(crate) fn pick_exactly(&self, tree: &Merged, path: &[u8]) -> io::Result<Pick> {
+        let mut picks = Vec::new();
+        self.pick_one(tree, parts(path), b"", &mut picks)?;
+        picks.pop().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("`{}` is not there", shown(path)),
+            )
+        })
+    }
+
     fn pick_one(
         &self,
         tree: &Merged,
@@ -138,7 +157,7 @@ impl Transfer<'_> {
     }
 
     fn leaves_out(&self, inside: &[u8], whole: &[Vec<u8>], folder: bool) -> bool {
-        self.left_out.is_some_and(|left_out| {
+        self.left_out.as_ref().is_some_and(|left_out| {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             left_out(&text(inside), folder) || left_out(&text(&joined(whole)), folder)
         })
@@ -232,6 +251,21 @@ impl Transfer<'_> {
         Ok(())
     }
 
+    /// Writes a layer that holds the folder of the destination and nothing in it.
+    ///
+    /// # Errors
+    /// `InvalidInput` if something that is no folder is on its way.
+    pub(crate) fn folder(&self, below: &Merged, draft: &mut LayerDraft) -> io::Result<()> {
+        let mut work = Work {
+            transfer: self,
+            growing: Growing::new(below),
+            links: HashMap::new(),
+            draft,
+        };
+        work.root()?;
+        work.folder_of(&self.dest).map(|_| ())
+    }
+
     /// Writes the layer: everything that was picked, over `below`.
     ///
     /// # Errors
@@ -320,11 +354,12 @@ impl Work<'_, '_> {
             let dest = self.folder_of(&transfer.dest)?;
             return self.content(tree, &pick.at, &dest);
         }
-        if transfer.unpack && pick.found.kind() == FileType::RegularFile {
-            if let Some(archive) = archive::open(pick.found.open()?)? {
-                let dest = self.folder_of(&transfer.dest)?;
-                return self.unpack(archive, &dest);
-            }
+        if transfer.unpack
+            && pick.found.kind() == FileType::RegularFile
+            && let Some(archive) = archive::open(pick.found.open()?)?
+        {
+            let dest = self.folder_of(&transfer.dest)?;
+            return self.unpack(archive, &dest);
         }
         let target = self.file_target(&pick.name, is_folder)?;
         self.put(&pick.found, target)
@@ -519,7 +554,12 @@ impl Work<'_, '_> {
         let looks = Looks {
             uid,
             gid,
-            mode: self.transfer.mode.map_or(0o644, |mode| mode(0o644, false)) & 0o7777,
+            mode: self
+                .transfer
+                .mode
+                .as_ref()
+                .map_or(0o644, |mode| mode(0o644, false))
+                & 0o7777,
             mtime: self.time(self.transfer.now),
         };
         let mut entry = entry(joined(&at), EntryKind::File, looks);
@@ -559,7 +599,7 @@ impl Work<'_, '_> {
             if let Some((uid, gid)) = self.transfer.owner {
                 (entry.uid, entry.gid) = (uid.into(), gid.into());
             }
-            if let Some(mode) = self.transfer.mode {
+            if let Some(mode) = &self.transfer.mode {
                 entry.mode = mode(entry.mode, is_folder) & 0o7777;
             }
             let made = match entry.kind {
@@ -600,7 +640,7 @@ impl Work<'_, '_> {
             (looks.uid, looks.gid) = (uid, gid);
         }
         if source.kind() != FileType::Symlink
-            && let Some(mode) = self.transfer.mode
+            && let Some(mode) = &self.transfer.mode
         {
             let is_folder = source.kind() == FileType::Directory;
             looks.mode = mode(looks.mode, is_folder) & 0o7777;

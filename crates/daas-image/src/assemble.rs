@@ -43,7 +43,9 @@ impl Store {
             .collect())
     }
 
-    /// Writes the documents of an image and gives it `names`. Everything that builds have made is on the disk when it returns. Blocks.
+    /// Writes the documents of an image and gives it `names`. Blocks, but not for the disk.
+    ///
+    /// What builds have made is on the disk some moments later; if the machine goes down before, the image was not made.
     ///
     /// The same parts give the same digest. An image without names is kept only by `lease`.
     ///
@@ -92,7 +94,6 @@ impl Store {
             annotations: new.annotations.clone(),
         };
         let manifest = self.put_unsynced(&serde_json::to_vec(&manifest).map_err(broken)?, lease)?;
-        self.settle()?;
         for name in names {
             if name.digest().is_some() {
                 return Err(ImageError::BadDocument {
@@ -106,7 +107,7 @@ impl Store {
             {
                 continue;
             }
-            self.put_name(&NameInfo {
+            self.put_name_unsynced(&NameInfo {
                 name: name.clone(),
                 manifest: manifest.clone(),
                 index: None,
@@ -114,6 +115,7 @@ impl Store {
                 since: crate::load::now(),
             })?;
         }
+        self.settle_soon();
         self.image_of(&manifest)
     }
 

@@ -59,6 +59,8 @@ struct Inner {
     /// Grows with every name that is set, so that a collection sees that its plan is old.
     names_epoch: AtomicU64,
     leases: Mutex<lease::Leases>,
+    /// Whether somebody is about to wait for the disk for all.
+    settling: std::sync::atomic::AtomicBool,
     /// What runs beside the caller.
     supervisor: Supervisor,
     /// One at a time works on a content; the others find it done.
@@ -131,6 +133,7 @@ impl Store {
                 next_temp: AtomicU64::new(0),
                 names_epoch: AtomicU64::new(0),
                 leases: Mutex::default(),
+                settling: std::sync::atomic::AtomicBool::default(),
                 turns: Mutex::default(),
                 supervisor,
                 _lock: lock,

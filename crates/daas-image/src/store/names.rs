@@ -116,6 +116,22 @@ impl Store {
         Ok(())
     }
 
+    /// Sets what `info.name` means; durable only after [`Store::settle`].
+    pub(crate) fn put_name_unsynced(&self, info: &NameInfo) -> Result<(), ImageError> {
+        let text = serde_json::to_vec_pretty(info).map_err(|e| ImageError::BadDocument {
+            what: "the name".into(),
+            why: e.to_string(),
+        })?;
+        let temp = Temp::new(self.temp_path());
+        crate::draft::write_new(temp.path(), &text)?;
+        let place = self.name_path(&info.name);
+        let file = place.file_name().unwrap_or_default().to_string_lossy();
+        self.pledge(&format!("name-{file}"))?;
+        temp.keep_unsynced_as(&place)?;
+        self.inner.names_epoch.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
     pub(crate) fn drop_name(&self, name: &ImageName) -> Result<bool, ImageError> {
         let path = self.name_path(name);
         match std::fs::remove_file(&path) {

@@ -11,7 +11,7 @@ use std::fs::File;
 const FOLDER: &str = "unsynced";
 
 impl Store {
-    /// Notes that `what` (`layer-<hex>`, `<algorithm>-<hex>` of a blob) is about to appear unsynced.
+    /// Notes that `what` (`layer-<hex>`, `name-<file>`, `<algorithm>-<hex>` of a blob) is about to appear unsynced.
     pub(crate) fn pledge(&self, what: &str) -> Result<(), ImageError> {
         let path = self
             .dir()
@@ -40,6 +40,23 @@ impl Store {
         Ok(())
     }
 
+    /// Begins to [`Store::settle`] beside the caller, unless somebody does already.
+    pub(crate) fn settle_soon(&self) {
+        use std::sync::atomic::Ordering;
+        if self.inner.settling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let store = self.clone();
+        self.supervisor()
+            .run_blocking("write what builds made to the disk", move || {
+                // What is pledged from here on asks again.
+                store.inner.settling.store(false, Ordering::Release);
+                if let Err(error) = store.settle() {
+                    tracing::warn!(cause = %error, "what builds made is not on the disk yet; the next build tries again");
+                }
+            });
+    }
+
     /// Throws away what was pledged in another life of the machine.
     pub(crate) fn sweep_unsynced(&self) -> Result<(), ImageError> {
         let now = boot_id();
@@ -52,6 +69,7 @@ impl Store {
             }
             let place = match what.split_once('-') {
                 Some(("layer", hex)) => Some(self.dir().join("layers").join(hex)),
+                Some(("name", file)) => Some(self.dir().join("names").join(file)),
                 Some((algorithm, hex)) => Digest::parse(&format!("{algorithm}:{hex}"))
                     .ok()
                     .map(|digest| self.blob_path(&digest)),

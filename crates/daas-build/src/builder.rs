@@ -1,0 +1,260 @@
+use crate::caches::Caches;
+use crate::error::BuildError;
+use crate::job::{Built, Job};
+use crate::mounts::secret_file;
+use crate::progress::Teller;
+use crate::request::BuildRequest;
+use crate::stand::{BuildStand, Ground};
+use crate::state::{State, time};
+use crate::stubs::Scratch;
+use daas_engine::LocalEngine;
+use daas_image::{Image, NewImage, Platform, Registries, Store};
+use daas_model::{ByteSize, Explain, ProjectName};
+use daas_spec::dockerfile::{BuildInputs, read_dockerfile};
+use daas_tasks::Supervisor;
+use futures_util::FutureExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How much the caches of one project may hold.
+const CACHE_CAP: ByteSize = ByteSize::gib(10);
+
+/// Builds images on this machine. A clone is another handle of the same.
+#[derive(Clone)]
+pub struct Builder {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: LocalEngine,
+    tasks: Supervisor,
+    /// `<state>/build`.
+    dir: PathBuf,
+    caches: Caches,
+    next: AtomicU64,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("dir", &self.inner.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Makes a builder that works in `dir`, and sweeps what a crash has left there. Finished steps and caches stay.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`].
+    pub fn open(engine: LocalEngine, tasks: Supervisor, dir: PathBuf) -> Result<Self, BuildError> {
+        let work = dir.join("work");
+        match std::fs::remove_dir_all(&work) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(BuildError::io("remove", &work)(e));
+            }
+            _ => {}
+        }
+        for folder in [&dir, &work, &dir.join("caches")] {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(BuildError::io("make the folder", folder))?;
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                engine,
+                tasks,
+                caches: Caches::new(dir.join("caches"), CACHE_CAP),
+                dir,
+                next: AtomicU64::new(1),
+            }),
+        })
+    }
+
+    pub(crate) fn tasks(&self) -> &Supervisor {
+        &self.inner.tasks
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        self.inner.engine.images()
+    }
+
+    pub(crate) fn registries(&self) -> &Registries {
+        self.inner.engine.registries()
+    }
+
+    pub(crate) fn caches(&self) -> &Caches {
+        &self.inner.caches
+    }
+
+    /// Makes a folder for work that ends with it; its name is of this life of the daemon, and of no other.
+    pub(crate) fn scratch(&self) -> Result<Scratch, BuildError> {
+        let n = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.inner.dir.join("work").join(n.to_string());
+        Scratch::make(path.clone()).map_err(BuildError::io("make the folder", path))
+    }
+
+    /// Builds an image and gives it its names.
+    ///
+    /// Steps that were made before are taken from the cache; the same request over the same content gives the same image then.
+    /// Dropping the future ends the build and leaves nothing but finished steps.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub async fn build(
+        &self,
+        request: BuildRequest,
+        tell: Teller,
+    ) -> Result<Image, Arc<BuildError>> {
+        let job = Arc::new(self.prepare(request, tell)?);
+        let mut stages: Vec<Built> = Vec::new();
+        for number in 0..job.plan.stages.len() {
+            let stage = crate::stage::build(job.clone(), number, stages.clone());
+            stages.push(stage.boxed().shared());
+        }
+        let wanted = job
+            .plan
+            .order
+            .iter()
+            .filter_map(|n| stages.get(*n).cloned());
+        let built = futures_util::future::try_join_all(wanted).await;
+        let target = stages.get(job.plan.target).cloned();
+        drop(stages);
+        let closed = job.stand.close().await;
+        built?;
+        closed?;
+        let state = target.ok_or(BuildError::Cancelled)?.await?;
+        Ok(self.finish(&job, &state).await?)
+    }
+
+    fn prepare(&self, request: BuildRequest, tell: Teller) -> Result<Job, BuildError> {
+        let native = Platform::native().to_string();
+        if let Some(platform) = request.platform.as_ref().filter(|p| {
+            Platform::parse(p).is_none_or(|wanted| {
+                let native = Platform::native();
+                wanted.os != native.os || wanted.architecture != native.architecture
+            })
+        }) {
+            return Err(BuildError::Request {
+                why: format!(
+                    "cannot build for `{}`: this machine is {native}, and programs of another one are not run by it",
+                    platform.escape_debug()
+                ),
+                hint: Some("build on a machine of that platform".into()),
+            });
+        }
+        let parsed = read_dockerfile(&request.file, &request.dockerfile);
+        let Some(file) = parsed.dockerfile else {
+            return Err(BuildError::Dockerfile {
+                diagnostics: parsed.diagnostics,
+            });
+        };
+        let inputs = BuildInputs {
+            args: request.args.clone(),
+            target: request.target.clone(),
+            contexts: request.contexts.keys().cloned().collect(),
+            build_platform: native.clone(),
+            target_platform: native,
+        };
+        let plan = file
+            .plan(&inputs)
+            .map_err(|diagnostics| BuildError::Dockerfile { diagnostics })?;
+        let epoch = epoch(&request)?;
+        let now = epoch.unwrap_or_else(now);
+        let ground = Ground {
+            project: request.project.clone().unwrap_or_else(|| {
+                ProjectName::parse("images").expect("a literal that matches the grammar")
+            }),
+            limits: request.limits,
+            egress: request.egress,
+            files: request
+                .secrets
+                .iter()
+                .map(|(id, content)| (secret_file(id), content.clone()))
+                .collect(),
+            extra_hosts: request.extra_hosts.clone(),
+            shm_size: request.shm_size,
+            ulimits: request.ulimits.clone(),
+        };
+        let stand = BuildStand::new(self.inner.engine.clone(), self.inner.tasks.clone(), ground);
+        let remarks = [parsed.diagnostics, plan.remarks.clone()].concat();
+        let job = Job::new(
+            self.clone(),
+            request,
+            file,
+            plan,
+            stand,
+            self.scratch()?,
+            tell,
+            (now, epoch),
+        );
+        job.remarks(remarks);
+        Ok(job)
+    }
+
+    async fn finish(&self, job: &Job, state: &State) -> Result<Image, BuildError> {
+        let mut config = state.config.clone();
+        config.labels.extend(job.request.labels.clone());
+        let new = NewImage {
+            created: Some(time(state.made)),
+            platform: Platform::native(),
+            config,
+            history: state.history.clone(),
+            layers: state
+                .layers
+                .iter()
+                .map(|(packed, _)| packed.clone())
+                .collect(),
+            annotations: std::collections::BTreeMap::new(),
+        };
+        let (store, names) = (self.store().clone(), job.request.names.clone());
+        let (image, lease) = job
+            .blocking("put an image together", move || {
+                let mut lease = store.lease();
+                let image = store.put_image(&new, &names, &mut lease)?;
+                Ok((image, lease))
+            })
+            .await?;
+        job.hold(lease);
+        Ok(image)
+    }
+
+    /// Removes a folder that [`Builder::receive`] made, or that a caller works in.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+}
+
+fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Reads `SOURCE_DATE_EPOCH` (reproducible-builds.org/specs/source-date-epoch).
+fn epoch(request: &BuildRequest) -> Result<Option<i64>, BuildError> {
+    let Some(text) = request.args.get("SOURCE_DATE_EPOCH") else {
+        return Ok(None);
+    };
+    match text.parse::<i64>() {
+        Ok(seconds) if seconds >= 0 => Ok(Some(seconds)),
+        _ => Err(BuildError::Request {
+            why: format!(
+                "`SOURCE_DATE_EPOCH` is `{}`, which is no count of seconds since 1970",
+                text.escape_debug()
+            ),
+            hint: None,
+        }),
+    }
+}
+
+/// Says in one line why a build failed, for logs.
+#[must_use]
+pub fn in_one_line(error: &BuildError) -> String {
+    format!("{}: {}", error.code(), daas_model::render_chain(error))
+}

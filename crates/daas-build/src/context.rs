@@ -1,0 +1,140 @@
+//! A context comes in as a tar stream.
+
+use crate::builder::Builder;
+use crate::error::BuildError;
+use crate::stubs::Scratch;
+use daas_image::{Budget, unpack};
+use daas_spec::dockerfile::Ignore;
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// A context that was received; its files end with it.
+#[derive(Debug)]
+pub struct Context {
+    scratch: Scratch,
+}
+
+impl Context {
+    /// Returns the folder of the files.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Reads a file of the context; nothing if there is none or a link is on its way.
+    ///
+    /// # Errors
+    /// [`BuildError::Context`] if it is larger than a Dockerfile may be.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, BuildError> {
+        let failed = |e: std::io::Error| BuildError::Context { why: e.to_string() };
+        let tree = daas_image::Merged::open([self.path()]).map_err(failed)?;
+        let found = tree
+            .resolve(name.as_bytes())
+            .map_err(|e| failed(e.into()))?;
+        let Some(found) = found.filter(|f| f.kind() == rustix::fs::FileType::RegularFile) else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let limit = daas_spec::dockerfile::MAX_DOCKERFILE as u64;
+        found
+            .open()
+            .map_err(failed)?
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        if bytes.len() as u64 > limit {
+            return Err(BuildError::Context {
+                why: format!("`{}` has more than {limit} bytes", name.escape_debug()),
+            });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Removes what `.dockerignore` leaves out: who sent the files may have sent too much. `dockerfile` has its own list beside it first.
+    ///
+    /// # Errors
+    /// [`BuildError::Context`] if the list makes no sense.
+    pub fn ignore(&self, dockerfile: &str) -> Result<(), BuildError> {
+        let list = match self.read(&format!("{dockerfile}.dockerignore"))? {
+            Some(list) => list,
+            None => match self.read(".dockerignore")? {
+                Some(list) => list,
+                None => return Ok(()),
+            },
+        };
+        let ignore = Ignore::read(&list).map_err(|e| BuildError::Context {
+            why: format!("`.dockerignore`: {e}"),
+        })?;
+        if ignore.is_empty() {
+            return Ok(());
+        }
+        // The Dockerfile itself was read before; the lists are left out only if they say so.
+        sweep(self.path(), "", &ignore).map(|_| ())
+    }
+}
+
+/// Removes what is left out below `folder`; tells whether nothing is left in it.
+fn sweep(folder: &Path, path: &str, ignore: &Ignore) -> Result<bool, BuildError> {
+    let mut empty = true;
+    for entry in fs::read_dir(folder).map_err(BuildError::io("list", folder))? {
+        let entry = entry.map_err(BuildError::io("list", folder))?;
+        let name = String::from_utf8_lossy(entry.file_name().as_bytes()).into_owned();
+        let inside = if path.is_empty() {
+            name
+        } else {
+            format!("{path}/{name}")
+        };
+        let place = entry.path();
+        let is_folder = entry
+            .file_type()
+            .map_err(BuildError::io("look at", &place))?
+            .is_dir();
+        let out = ignore.excludes(&inside);
+        let gone = match (out, is_folder) {
+            (true, false) => {
+                fs::remove_file(&place).map_err(BuildError::io("remove", &place))?;
+                true
+            }
+            (true, true) if !ignore.may_keep_below(&inside) => {
+                fs::remove_dir_all(&place).map_err(BuildError::io("remove", &place))?;
+                true
+            }
+            (out, true) => {
+                let bare = sweep(&place, &inside, ignore)?;
+                if out && bare {
+                    fs::remove_dir(&place).map_err(BuildError::io("remove", &place))?;
+                }
+                out && bare
+            }
+            (false, false) => false,
+        };
+        empty &= gone;
+    }
+    Ok(empty)
+}
+
+impl Builder {
+    /// Unpacks a context that comes as a tar stream, plain or compressed. Blocks.
+    ///
+    /// Owners mean nothing: everything becomes root's when it is copied. A hostile archive reaches nothing outside of its folder.
+    ///
+    /// # Errors
+    /// [`BuildError::Context`] if it is no archive, or a bomb.
+    pub fn receive(&self, stream: impl Read) -> Result<Context, BuildError> {
+        let scratch = self.scratch()?;
+        let applied = unpack(stream, scratch.path(), &Budget::default()).map_err(|e| {
+            BuildError::Context {
+                why: daas_model::render_chain(&e),
+            }
+        })?;
+        if applied.whiteouts > 0 {
+            return Err(BuildError::Context {
+                why: "it has names that begin with `.wh.`, which mean removed files in an image"
+                    .into(),
+            });
+        }
+        Ok(Context { scratch })
+    }
+}

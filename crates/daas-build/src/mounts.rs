@@ -1,0 +1,310 @@
+//! `RUN --mount`: what a command gets beside its root, and what of it counts for its key.
+
+use crate::caches::Wanted;
+use crate::error::BuildError;
+use crate::job::{Job, Tree, at_step};
+use crate::stage::Stage;
+use crate::state::State;
+use crate::transfer::Transfer;
+use daas_image::Digest;
+use daas_keeper::launch::{MountLaunch, MountLaunchSource};
+use daas_model::{ByteSize, FileGrant, FileName};
+use daas_spec::dockerfile::{Mount, MountKind, Step};
+use rustix::fs::FileType;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+/// What a command gets mounted.
+#[derive(Default)]
+pub(crate) struct Mounts {
+    pub(crate) list: Vec<MountLaunch>,
+    pub(crate) files: Vec<FileGrant>,
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Places that must exist, and whether as a folder.
+    pub(crate) targets: Vec<(String, bool)>,
+    /// Caches, where they are mounted, and whether they cannot be written.
+    pub(crate) caches: Vec<(Wanted, String, bool)>,
+    /// What counts for the key.
+    pub(crate) words: Vec<String>,
+}
+
+fn bad(step: &Step, why: String, hint: &str) -> BuildError {
+    BuildError::Step {
+        instruction: step.text.clone(),
+        line: step.at.line,
+        why,
+        hint: (!hint.is_empty()).then(|| hint.to_owned()),
+    }
+}
+
+impl Mounts {
+    /// Adds one `--mount`; files of other stages wait for these.
+    pub(crate) async fn add(
+        &mut self,
+        stage: &Stage<'_>,
+        state: &State,
+        step: &Step,
+        mount: &Mount,
+    ) -> Result<(), Arc<BuildError>> {
+        let target = if mount.target.is_empty() {
+            String::new()
+        } else {
+            state.absolute(&mount.target)
+        };
+        match &mount.kind {
+            MountKind::Bind { from, source } => {
+                let tree = tree(stage, step, from.as_deref()).await?;
+                let (folder, digest) = look(stage.job, step, &tree, source).await?;
+                self.words
+                    .push(format!("bind {target} {} {digest}", mount.read_only));
+                self.targets.push((target.clone(), folder));
+                self.list.push(MountLaunch {
+                    source: MountLaunchSource::Layers {
+                        lowers: tree.lowers,
+                        path: format!("/{}", source.trim_start_matches('/')),
+                    },
+                    target,
+                    read_only: mount.read_only,
+                });
+            }
+            MountKind::Cache { .. } => self.cache(stage.job, step, mount, target)?,
+            MountKind::Tmpfs { size } => {
+                self.words.push(format!("tmpfs {target}"));
+                self.targets.push((target.clone(), true));
+                self.list.push(MountLaunch {
+                    source: MountLaunchSource::Tmpfs {
+                        size: size.map(ByteSize),
+                        mode: None,
+                    },
+                    target,
+                    read_only: mount.read_only,
+                });
+            }
+            MountKind::Secret { .. } => self.secret(stage.job, step, mount, target)?,
+            MountKind::Ssh { .. } => self.agent(stage.job, step, mount, target)?,
+        }
+        Ok(())
+    }
+
+    fn cache(
+        &mut self,
+        job: &Job,
+        step: &Step,
+        mount: &Mount,
+        target: String,
+    ) -> Result<(), BuildError> {
+        let MountKind::Cache {
+            id,
+            from,
+            sharing,
+            mode,
+            uid,
+            gid,
+            ..
+        } = &mount.kind
+        else {
+            return Ok(());
+        };
+        if from.is_some() {
+            return Err(bad(
+                step,
+                "a cache that begins with files of `from` is not supported".into(),
+                "mount them beside it by `type=bind` and copy them in the command",
+            ));
+        }
+        let id = id.clone().unwrap_or_else(|| target.clone());
+        // What a cache holds does not count for the key, only that it is there.
+        self.words.push(format!("cache {target} {id}"));
+        self.targets.push((target.clone(), true));
+        let wanted = Wanted {
+            project: job.project().to_owned(),
+            id,
+            sharing: *sharing,
+            mode: mode.unwrap_or(0o755),
+            uid: uid.unwrap_or(0),
+            gid: gid.unwrap_or(0),
+        };
+        self.caches.push((wanted, target, mount.read_only));
+        Ok(())
+    }
+
+    /// Gives a secret as a variable, a file, or both. Its content counts for nothing: not for the key, the history, or the layer.
+    fn secret(
+        &mut self,
+        job: &Job,
+        step: &Step,
+        mount: &Mount,
+        target: String,
+    ) -> Result<(), BuildError> {
+        let MountKind::Secret {
+            id,
+            env,
+            required,
+            mode,
+            uid,
+            gid,
+        } = &mount.kind
+        else {
+            return Ok(());
+        };
+        let id = id.clone().unwrap_or_else(|| last_part(&target));
+        self.words.push(format!("secret {id} {target} {env:?}"));
+        let Some(content) = job.request.secrets.get(&id) else {
+            let hint = format!("give it with `--secret id={id},src=FILE`");
+            return if *required {
+                Err(bad(step, format!("secret `{id}` was not given"), &hint))
+            } else {
+                Ok(())
+            };
+        };
+        if let Some(env) = env {
+            let text = std::str::from_utf8(content).map_err(|_| {
+                bad(
+                    step,
+                    format!("secret `{id}` is no text, so no variable can hold it"),
+                    "mount it as a file",
+                )
+            })?;
+            self.environment.insert(env.clone(), text.to_owned());
+            if target.is_empty() {
+                return Ok(());
+            }
+        }
+        let target = if target.is_empty() {
+            format!("/run/secrets/{id}")
+        } else {
+            target
+        };
+        self.targets.push((target.clone(), false));
+        self.files.push(FileGrant {
+            file: secret_file(&id),
+            target,
+            uid: uid.unwrap_or(0),
+            gid: gid.unwrap_or(0),
+            mode: mode.unwrap_or(0o400),
+        });
+        Ok(())
+    }
+
+    /// Gives the socket of an agent of this machine.
+    fn agent(
+        &mut self,
+        job: &Job,
+        step: &Step,
+        mount: &Mount,
+        target: String,
+    ) -> Result<(), BuildError> {
+        let MountKind::Ssh {
+            id,
+            required,
+            uid,
+            gid,
+            ..
+        } = &mount.kind
+        else {
+            return Ok(());
+        };
+        let id = id.clone().unwrap_or_else(|| "default".into());
+        self.words.push(format!("ssh {id} {target}"));
+        let Some(socket) = job.request.ssh.get(&id) else {
+            let hint = format!("give it with `--ssh {id}`");
+            return if *required {
+                Err(bad(step, format!("agent `{id}` was not given"), &hint))
+            } else {
+                Ok(())
+            };
+        };
+        if (uid.unwrap_or(0), gid.unwrap_or(0)) != (0, 0) {
+            return Err(bad(
+                step,
+                "the socket of an agent belongs to root inside".into(),
+                "leave `uid` and `gid` out",
+            ));
+        }
+        let target = if target.is_empty() {
+            "/run/buildkit/ssh_agent.0".to_owned()
+        } else {
+            target
+        };
+        let meta = std::fs::metadata(socket)
+            .map_err(BuildError::io("find the socket of an agent at", socket))?;
+        self.environment
+            .insert("SSH_AUTH_SOCK".into(), target.clone());
+        self.targets.push((target.clone(), false));
+        self.list.push(MountLaunch {
+            source: MountLaunchSource::Bind {
+                path: socket.clone(),
+                root_is: Some((meta.uid(), meta.gid())),
+            },
+            target,
+            read_only: false,
+        });
+        Ok(())
+    }
+}
+
+/// The name under which the build's stand keeps a secret; ids may have any characters.
+pub(crate) fn secret_file(id: &str) -> FileName {
+    FileName::parse(&format!("s{}", &Digest::of(id.as_bytes()).hex()[..32]))
+        .expect("hexadecimal digits match the grammar")
+}
+
+fn last_part(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+async fn tree(stage: &Stage<'_>, step: &Step, from: Option<&str>) -> Result<Tree, Arc<BuildError>> {
+    let origin = match from {
+        Some(raw) => {
+            let word = daas_spec::dockerfile::Word {
+                raw: raw.to_owned(),
+                at: step.at,
+            };
+            let origin = stage.job.plan.origin(stage.number, &word);
+            Some(origin.map_err(|fault| BuildError::Dockerfile {
+                diagnostics: vec![*fault],
+            })?)
+        }
+        None => None,
+    };
+    stage
+        .job
+        .tree(stage.number, origin.as_ref(), stage.earlier)
+        .await
+}
+
+/// Tells whether the source of a bind is a folder, and digests it.
+async fn look(
+    job: &Job,
+    step: &Step,
+    tree: &Tree,
+    source: &str,
+) -> Result<(bool, String), BuildError> {
+    let merged = tree.open().map_err(|e| at_step(step, e))?;
+    let (keeps_owner, source, at) = (tree.keeps_owner, source.to_owned(), step.clone());
+    let now = job.now;
+    job.blocking("digest files of a build", move || {
+        let failed = |e| at_step(&at, e);
+        let transfer = Transfer {
+            sources: Vec::new(),
+            inline: Vec::new(),
+            dest: Vec::new(),
+            owner: None,
+            keeps_owner,
+            mode: None,
+            left_out: None,
+            parents: false,
+            unpack: false,
+            now,
+            epoch: None,
+        };
+        let pick = transfer
+            .pick_exactly(&merged, source.as_bytes())
+            .map_err(failed)?;
+        let folder = pick.kind() == FileType::Directory;
+        let digest = transfer.digest(&merged, &[pick]).map_err(failed)?;
+        Ok((folder, digest))
+    })
+    .await
+}
