@@ -36,8 +36,8 @@ chores:
             run the long checks, or some of them; `soak list` names them
   seccomp <default.json>
             compare our system call filter with Docker's default profile
-  vm -- <program> <arguments>
-            run a command on a pure cgroup v2 kernel, in a machine of its own";
+  vm [--systemd] -- <program> <arguments>
+            run a command on a pure cgroup v2 kernel, in a machine of its own, with systemd as its init if wanted";
 
 /// Runs the chore that the command line names.
 #[must_use]
@@ -65,17 +65,25 @@ fn chore() -> Result<ExitCode> {
                 .with_context(|| format!("which profile?\n{USAGE}"))?;
             return seccomp::compare(path.as_ref());
         }
-        Some("vm") => return in_machine(words.skip_while(|word| word == "--").collect()),
+        Some("vm") => return in_machine(words.collect()),
         Some(other) => bail!("unknown chore `{other}`\n{USAGE}"),
         None => bail!("{USAGE}"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn in_machine(command: Vec<String>) -> Result<ExitCode> {
+fn in_machine(words: Vec<String>) -> Result<ExitCode> {
+    let systemd = words.first().is_some_and(|word| word == "--systemd");
+    let command: Vec<String> = words
+        .into_iter()
+        .skip(usize::from(systemd))
+        .skip_while(|word| word == "--")
+        .collect();
     ensure!(!command.is_empty(), "no command for the machine\n{USAGE}");
     let kernel = vm::Kernel::of_debian()?;
-    let ended = vm::Job::new(command).run(&kernel, &mut std::io::stdout())?;
+    let mut job = vm::Job::new(command);
+    job.systemd = systemd;
+    let ended = job.run(&kernel, &mut std::io::stdout())?;
     eprintln!(
         "vm: kernel {}, exit code {}, {:.1} s",
         kernel.release,

@@ -17,23 +17,47 @@ const UNIT: &str = "/etc/systemd/system/daas.service";
 /// What systemd(1) makes when it is the init system (`sd_booted(3)`).
 const BOOTED: &str = "/run/systemd/system";
 
-/// The unit's text.
+/// The unit whose cgroup holds those of the stands.
+const STANDS_UNIT: &str = "/etc/systemd/system/daas-stands.service";
+
+/// The text of the stands' unit.
 ///
-/// `KillMode=process` and `Delegate=yes` let nodes live on while the daemon restarts (systemd.kill(5),
-/// systemd.resource-control(5)); its cgroup is then ours to divide.
+/// `Delegate=yes` makes its cgroup ours to divide (systemd.resource-control(5)). It is a unit of its own because a
+/// divided cgroup v2 takes no process any more (kernel, cgroup-v2.rst, "No Internal Process Constraint"): in the
+/// daemon's own group systemd could not start the next daemon. It has no process, and is kept because it remains
+/// active (systemd.service(5), `RemainAfterExit=`).
+const STANDS_TEXT: &str = "[Unit]
+Description=DaaS: the cgroup of the stands
+Documentation=man:daas(1)
+DefaultDependencies=no
+Before=daas.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+KillMode=none
+Delegate=yes
+TasksMax=infinity
+";
+
+/// The text of the daemon's unit.
+///
+/// `KillMode=process` lets keepers live on while the daemon restarts (systemd.kill(5)).
 const UNIT_TEXT: &str = "[Unit]
 Description=DaaS: isolated stands of projects
 Documentation=man:daas(1)
-After=network.target local-fs.target
+Requires=daas-stands.service
+After=network.target local-fs.target daas-stands.service
 
 [Service]
 Type=notify
 NotifyAccess=main
+Environment=DAAS_CGROUP=system.slice/daas-stands.service
 ExecStart=/usr/local/bin/daas serve
 Restart=always
 RestartSec=1
 KillMode=process
-Delegate=yes
 TasksMax=infinity
 LimitNOFILE=1048576
 OOMScoreAdjust=-500
@@ -53,7 +77,7 @@ struct Step {
 
 enum Deed {
     Copy,
-    Write,
+    Write(&'static str, &'static str),
     Run(&'static str, Vec<&'static str>),
     Remove(&'static str),
 }
@@ -78,13 +102,15 @@ pub(crate) fn install(dry_run: bool, talk: &Talk) -> Result<(), Stop> {
             deed: Deed::Copy,
         });
     }
-    if fs::read_to_string(UNIT).is_ok_and(|text| text == UNIT_TEXT) {
-        talk.say(format!("{UNIT} is as it should be"));
-    } else {
-        steps.push(Step {
-            words: format!("write the unit {UNIT}"),
-            deed: Deed::Write,
-        });
+    for (path, text) in [(STANDS_UNIT, STANDS_TEXT), (UNIT, UNIT_TEXT)] {
+        if fs::read_to_string(path).is_ok_and(|now| now == text) {
+            talk.say(format!("{path} is as it should be"));
+        } else {
+            steps.push(Step {
+                words: format!("write the unit {path}"),
+                deed: Deed::Write(path, text),
+            });
+        }
     }
     steps.push(Step {
         words: "let systemd read its units again".into(),
@@ -116,6 +142,10 @@ pub(crate) fn uninstall(dry_run: bool, talk: &Talk) -> Result<(), Stop> {
         Step {
             words: format!("remove the unit {UNIT}"),
             deed: Deed::Remove(UNIT),
+        },
+        Step {
+            words: format!("remove the unit {STANDS_UNIT}"),
+            deed: Deed::Remove(STANDS_UNIT),
         },
         Step {
             words: "let systemd read its units again".into(),
@@ -177,7 +207,7 @@ fn do_it(deed: &Deed) -> Result<(), Stop> {
                 .map_err(Stop::io("set the mode of", &part))?;
             fs::rename(&part, PROGRAM).map_err(Stop::io("rename", &part))
         }
-        Deed::Write => fs::write(UNIT, UNIT_TEXT).map_err(Stop::io("write", UNIT)),
+        Deed::Write(path, text) => fs::write(path, text).map_err(Stop::io("write", path)),
         Deed::Remove(path) => match fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Stop::io("remove", path)(error))

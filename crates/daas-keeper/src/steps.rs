@@ -2,10 +2,12 @@
 //!
 //! `DAAS_CRASH_AT=<step>#<n>` ends the keeper by SIGKILL when it comes to the step for the n-th time, `DAAS_FAIL_AT=<step>#<n>` lets the step fail; without
 //! `#<n>` the first time. Read once, when a keeper begins. The daemon has steps of its own and reads the same variables, besides `DAAS_REPEAT_AT`.
+//! `DAAS_MET=<path>` makes a file when it happens.
 
 use crate::error::KeeperError;
 use daas_sys::process;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Every step, in the order of a stand's life.
 pub const ALL: &[&str] = &[
@@ -82,6 +84,8 @@ pub enum Harm {
 /// Counts the steps as they are taken.
 #[derive(Debug, Default)]
 pub struct Steps {
+    /// Is made when a step is harmed, so that a test knows that it was met.
+    met: Option<PathBuf>,
     crash: Option<Target>,
     fail: Option<Target>,
     repeat: Option<Target>,
@@ -93,6 +97,7 @@ impl Steps {
     #[must_use]
     pub fn from_env() -> Self {
         Self {
+            met: std::env::var_os("DAAS_MET").map(PathBuf::from),
             crash: Target::from_env("DAAS_CRASH_AT"),
             fail: Target::from_env("DAAS_FAIL_AT"),
             repeat: Target::from_env("DAAS_REPEAT_AT"),
@@ -112,13 +117,23 @@ impl Steps {
                 .as_ref()
                 .is_some_and(|t| t.step == step && t.at == *count)
         };
-        if hit(&self.crash) {
+        let harm = if hit(&self.crash) {
+            None
+        } else if hit(&self.fail) {
+            Some(Harm::Fail)
+        } else if hit(&self.repeat) {
+            Some(Harm::Repeat)
+        } else {
+            return None;
+        };
+        if let Some(path) = &self.met {
+            // A test that finds no file fails by itself.
+            let _ = std::fs::write(path, step);
+        }
+        if harm.is_none() {
             process::kill_self();
         }
-        if hit(&self.fail) {
-            return Some(Harm::Fail);
-        }
-        hit(&self.repeat).then_some(Harm::Repeat)
+        harm
     }
 
     /// Says that `step` is about to be taken.

@@ -81,6 +81,9 @@ fn make(path: &Path) -> Result<(), Fault> {
     }
 }
 
+/// The group of the keepers, beside those of the stands; no stand's id holds a dot.
+const KEEPERS: &str = "keepers.group";
+
 /// Where the platform's cgroups are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
@@ -147,15 +150,51 @@ impl Root {
                     path.push(part);
                     make(&path)?;
                 }
-                hand_down(&path)
+                hand_down(&path)?;
             }
             Mode::Hybrid => {
                 for path in self.v1.values().chain([&self.unified]) {
                     fs::create_dir_all(path)
                         .attempt(|| format!("make cgroup {}", path.display()))?;
                 }
-                Ok(())
             }
+        }
+        make(&self.unified.join(KEEPERS))
+    }
+
+    /// Moves the calling process beside the stands, out of the group of the program that made it.
+    ///
+    /// Whoever ends that program's group, as `systemctl kill` does (systemd.kill(5)), does not end this process then. It
+    /// is moved in the unified hierarchy only: there processes are tracked.
+    ///
+    /// # Errors
+    /// If the group cannot be joined; [`Root::prepare`] makes it.
+    pub fn shelter(&self) -> Result<(), Fault> {
+        let group = self.unified.join(KEEPERS);
+        let procs = group.join("cgroup.procs");
+        // cgroup-v2.rst: "0" is the writer itself.
+        fs::write(&procs, "0").attempt(|| format!("join cgroup {}", group.display()))
+    }
+
+    /// Removes the platform's cgroups where nothing is in them any more; waits up to `patience` for ended processes to be gone.
+    ///
+    /// A group that was lent (a name of several parts) stays: it belongs to who delegated it.
+    pub fn leave(&self, patience: Duration) {
+        let folders = || self.v1.values().chain([&self.unified]);
+        let used = folders().any(|folder| {
+            fs::read_dir(folder).is_ok_and(|entries| {
+                entries.flatten().any(|entry| {
+                    entry.file_name() != KEEPERS && entry.file_type().is_ok_and(|t| t.is_dir())
+                })
+            })
+        });
+        if used || self.name.contains('/') {
+            return;
+        }
+        let until = Instant::now() + patience;
+        for folder in folders() {
+            // What cannot be removed is in use after all.
+            let _ = remove_tree(folder, until);
         }
     }
 
@@ -652,8 +691,9 @@ mod tests {
         stand.remove(Duration::from_secs(1)).unwrap();
         assert!(!stand.exists());
         stand.remove(Duration::from_secs(1)).unwrap();
+        root.leave(Duration::from_secs(1));
         for path in root.v1.values().chain([&root.unified]) {
-            fs::remove_dir(path).unwrap();
+            assert!(!path.exists(), "{}", path.display());
         }
     }
 }

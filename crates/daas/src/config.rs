@@ -89,7 +89,17 @@ struct Text {
     listen: Vec<Listen>,
     stands: StandsText,
     images: ImagesText,
-    cgroup: String,
+    cgroup: Option<String>,
+}
+
+/// The folder of the platform's cgroups where neither the file nor the environment names one.
+const CGROUP: &str = "daas";
+
+/// Returns where the unit of systemd wants the platform's cgroups.
+fn cgroup_of_unit() -> Option<String> {
+    std::env::var("DAAS_CGROUP")
+        .ok()
+        .filter(|name| !name.is_empty())
 }
 
 impl Default for Text {
@@ -100,7 +110,7 @@ impl Default for Text {
             listen: Vec::new(),
             stands: StandsText::default(),
             images: ImagesText::default(),
-            cgroup: "daas".into(),
+            cgroup: None,
         }
     }
 }
@@ -214,7 +224,10 @@ impl Config {
             spares: text.stands.spares,
             mirrors: text.images.mirrors,
             insecure: text.images.insecure,
-            cgroup: text.cgroup,
+            cgroup: text
+                .cgroup
+                .or_else(cgroup_of_unit)
+                .unwrap_or_else(|| CGROUP.to_owned()),
         })
     }
 }

@@ -159,7 +159,7 @@ async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
     until_asked().await;
     tracing::info!("draining; stands live on");
     tell_manager("STOPPING=1");
-    engine.end_spares().await;
+    engine.leave().await;
     for name in tasks.shutdown(GRACE).await {
         tracing::warn!(task = %name, "did not finish within the grace");
     }

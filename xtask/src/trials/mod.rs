@@ -10,6 +10,7 @@ mod hostile;
 mod many;
 mod rights;
 mod survive;
+mod systemd;
 
 pub use bed::Bed;
 pub use containment::{Facts, containment_against_runc, facts_of_runc};
@@ -19,3 +20,4 @@ pub use hostile::{HOSTS, Hostility, Told, hostile_neighbours};
 pub use many::many_at_once;
 pub use rights::rights_of_files_and_listeners;
 pub use survive::{daemon_dies, keeper_dies, second_daemon_refuses};
+pub use systemd::under_systemd;

@@ -53,6 +53,23 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 cd /root && $b mount -o move . / || fail "cannot move the root"
 $b chroot . /bin/mount --make-rshared /
 
+# A job for systemd: it becomes the first process, and the command is a unit of its own.
+if [ -e /job/systemd ]; then
+    units=etc/systemd/system
+    $b cp /job/vm-job.service $units/vm-job.service || fail "cannot write a unit"
+    # What a machine without hardware, users and network has no use for.
+    for unit in udevd.service udev-trigger.service udev-settle.service hwdb-update.service random-seed.service \
+        modules-load.service sysctl.service binfmt.service timesyncd.service logind.service firstboot.service \
+        sysusers.service journal-flush.service remount-fs.service pstore.service update-utmp.service; do
+        $b ln -sf /dev/null $units/systemd-$unit
+    done
+    for unit in etc-resolv.conf.mount keyboard-setup.service apparmor.service networking.service; do
+        $b ln -sf /dev/null $units/$unit
+    done
+    $b umount proc sys/fs/cgroup
+    exec $b chroot . /lib/systemd/systemd --system --unit=vm-job.service
+fi
+
 # As systemd does it: the test runs in a cgroup of its own whose controllers it may hand on.
 for controller in cpu memory pids io; do
     echo "+$controller" >sys/fs/cgroup/cgroup.subtree_control || fail "no controller $controller"

@@ -29,6 +29,8 @@ pub struct Job {
     pub limit: Duration,
     /// Its memory in MiB.
     pub memory_mib: u32,
+    /// Whether systemd of the host's tree is the first process, with the command as a unit of its own.
+    pub systemd: bool,
 }
 
 /// How a machine ended.
@@ -50,6 +52,7 @@ impl Job {
             folder: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             limit: Duration::from_secs(600),
             memory_mib: 1536,
+            systemd: false,
         }
     }
 
@@ -151,6 +154,15 @@ impl Job {
         )?;
         let mut archive = Archive::new(file);
         archive.file("job/argv", 0o600, words.join("\n").as_bytes())?;
+        if self.systemd {
+            archive.file("job/systemd", 0o600, b"")?;
+            archive.file("job/run.sh", 0o700, include_bytes!("run.sh"))?;
+            archive.file(
+                "job/vm-job.service",
+                0o644,
+                include_bytes!("vm-job.service"),
+            )?;
+        }
         archive.finish()?;
         Ok(())
     }

@@ -12,6 +12,9 @@ use daas_model::{ByteSize, StandId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// How long a daemon that ends waits for the cgroups of its spares to be empty.
+const LEAVING: std::time::Duration = std::time::Duration::from_millis(200);
+
 impl LocalEngine {
     /// Finds every folder of a keeper: connects to the living, sweeps the dead, and ends spares of the last daemon.
     pub(super) async fn take_over(&self) -> Result<(), EngineError> {
@@ -294,11 +297,20 @@ impl LocalEngine {
         Ok(())
     }
 
-    /// Ends all spares, for a shutdown.
-    pub async fn end_spares(&self) {
+    /// Ends all spares and, where no stand is left, takes the platform's cgroups away; for a shutdown.
+    pub async fn leave(&self) {
         let spares = std::mem::take(&mut *self.inner.spares.lock().await);
         for spare in spares {
             self.end_spare(&spare.dir, Some(spare.seed)).await;
+        }
+        let root = self.inner.config.cgroup_root.clone();
+        let left = self
+            .blocking("leave the cgroups", move || {
+                daas_sys::cgroup::Root::find(&root).map(|root| root.leave(LEAVING))
+            })
+            .await;
+        if let Err(error) = left {
+            tracing::warn!(cause = %error, "empty cgroups stay");
         }
     }
 }

@@ -121,6 +121,7 @@ impl Keeper {
 
         steps.take("prepare.cgroup")?;
         let root = cgroup::Root::find(&seed.cgroup_root)?;
+        root.shelter()?;
         let group = root.stand(seed.keeper_id.as_str());
         group.create()?;
 

@@ -153,12 +153,8 @@ impl Drop for Machine {
                 );
             }
         }
-        for controller in ["cpu", "cpuacct", "memory", "pids", "blkio", "unified", "."] {
-            let _ = fs::remove_dir(
-                Path::new("/sys/fs/cgroup")
-                    .join(controller)
-                    .join(&self.cgroup_root),
-            );
+        if let Ok(root) = daas_sys::cgroup::Root::find(&self.cgroup_root) {
+            root.leave(Duration::from_secs(1));
         }
     }
 }

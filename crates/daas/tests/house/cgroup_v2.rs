@@ -5,7 +5,7 @@ use xtask::programs::{TestProgram, test_programs};
 use xtask::vm::{Job, Kernel};
 
 /// One machine at a time: each takes both processors.
-static ONE: Mutex<()> = Mutex::new(());
+pub(crate) static ONE: Mutex<()> = Mutex::new(());
 
 /// Runs the `root_` tests of one crate in a machine, and returns how many there were.
 ///

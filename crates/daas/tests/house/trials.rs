@@ -4,7 +4,7 @@ use std::path::Path;
 use xtask::trials;
 
 /// The daemon of this very build.
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_daas"))
 }
 
