@@ -110,7 +110,7 @@ async fn serve(
         // Its answer was printed.
         let _ = request.await;
     }
-    engine.end_spares().await;
+    engine.leave().await;
     tasks.shutdown(Duration::from_secs(5)).await;
     Ok(())
 }
