@@ -1,9 +1,12 @@
 //! The same compose file with fixed addresses, many times at once.
 
 use super::bed::{Bed, IMAGE, fetch};
+use crate::house::Api;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 fn project() -> String {
@@ -77,16 +80,7 @@ pub fn many_at_once(program: &Path, count: u32) -> Result<String> {
         ensure!(words.insert(own), "{stand} says the words of another");
         addresses.push(address);
     }
-    // From the first stand to the address of the last: the way in is for the host, not for neighbours.
-    if let Some(last) = addresses.last().filter(|_| count > 1) {
-        let url = format!("http://{last}/");
-        let reached = api.exec(
-            "many-1",
-            "app",
-            &["/bin/wget", "-Y", "off", "-q", "-T", "2", "-O", "-", &url],
-        )?;
-        ensure!(reached.code != 0, "many-1 reached {last}: {reached:?}");
-    }
+    let tried = nobody_is_reached(&api, &addresses)?;
     let asked = Instant::now();
     for number in 1..=count {
         api.down(&format!("many-{number}"))?;
@@ -94,8 +88,54 @@ pub fn many_at_once(program: &Path, count: u32) -> Result<String> {
     let down = asked.elapsed();
     bed.nothing_is_left()?;
     Ok(format!(
-        "{count} stands of 3 nodes up in {:.2} s, each with its own words, down in {:.2} s, nothing left",
+        "{count} stands of 3 nodes up in {:.2} s, each with its own words, {tried} ways to others and to the host closed, down in {:.2} s, nothing left",
         up.as_secs_f64(),
         down.as_secs_f64()
     ))
+}
+
+/// Tries, from each stand, every address of every other one and of the host, directly and through the stand's proxy.
+fn nobody_is_reached(api: &Api, addresses: &[IpAddr]) -> Result<usize> {
+    // The way in to a stand is for the host, not for neighbours; and nothing of the host answers a stand.
+    let host = TcpListener::bind("0.0.0.0:0")?;
+    host.set_nonblocking(true)?;
+    let port = host.local_addr()?.port();
+    let of_host: Vec<String> = addresses_of_host()?
+        .iter()
+        .map(|address| format!("{address}:{port}"))
+        .collect();
+    let mut tried = 0;
+    for (index, own) in addresses.iter().enumerate() {
+        let others = addresses.iter().filter(|other| *other != own);
+        let targets: Vec<String> = others.map(|other| format!("{other}:80")).collect();
+        let script = "for target; do
+            busybox nc -w 1 ${target%:*} ${target#*:} </dev/null >/dev/null 2>&1 && echo directly $target
+            http_proxy=$HTTP_PROXY busybox wget -Y on -q -T 2 -O - http://$target/ >/dev/null 2>&1 && echo by proxy $target
+        done; test -n \"$HTTP_PROXY\" && echo done";
+        let mut command = vec!["/bin/busybox", "sh", "-c", script, "sh"];
+        command.extend(targets.iter().chain(&of_host).map(String::as_str));
+        let said = api.exec(&format!("many-{}", index + 1), "app", &command)?;
+        ensure!(
+            said.out == b"done\n",
+            "many-{} reached others: {said:?}",
+            index + 1
+        );
+        tried += 2 * (targets.len() + of_host.len());
+    }
+    ensure!(host.accept().is_err(), "a stand reached the host");
+    Ok(tried)
+}
+
+/// Lists the host's IPv4 addresses: of its interfaces, and of its loopback.
+fn addresses_of_host() -> Result<Vec<String>> {
+    let said = Command::new("ip").args(["-4", "-o", "addr"]).output()?;
+    let text = String::from_utf8(said.stdout)?;
+    let found: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3)?.split('/').next())
+        .map(str::to_owned)
+        .collect();
+    // 127.0.0.1 inside of a stand is the stand itself: through the proxy it would be the host.
+    ensure!(!found.is_empty(), "the host has no address");
+    Ok(found)
 }
