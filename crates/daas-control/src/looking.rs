@@ -214,7 +214,7 @@ impl Control {
         let record = &stored.value;
         let owner = match &record.spec.nodes[node].network {
             NetworkMode::Node(owner) => owner,
-            NetworkMode::Networks(_) | NetworkMode::None => node,
+            NetworkMode::Networks(_) | NetworkMode::None | NetworkMode::Host => node,
         };
         let address = record
             .addresses

@@ -1,6 +1,7 @@
 //! What the keeper tells its spawner: one process to make, and the descriptors that it gets.
 
 use crate::launch::{NodeLaunch, Rights, SeccompLaunch};
+use daas_model::HostNamespaces;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -48,6 +49,8 @@ pub(crate) struct NodeBirth {
     pub(crate) v1_procs: Vec<PathBuf>,
     /// The network namespace of another node to share.
     pub(crate) share_net: Option<FdAt>,
+    /// Binds of what shows the host's namespaces that it runs in.
+    pub(crate) host: HostMounts,
     /// Standard input, output, error; without, a terminal is made.
     pub(crate) stdio: Option<[FdAt; 3]>,
     /// Interfaces to set up.
@@ -58,6 +61,16 @@ pub(crate) struct NodeBirth {
     pub(crate) mounts: Vec<MountPlan>,
     /// Whether the v2 tree is shown at `/sys/fs/cgroup`.
     pub(crate) show_cgroups: bool,
+}
+
+/// Detached binds of system file systems of the host, by where they go.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct HostMounts {
+    pub(crate) proc: Option<FdAt>,
+    pub(crate) sys: Option<FdAt>,
+    pub(crate) cgroup: Option<FdAt>,
+    pub(crate) shm: Option<FdAt>,
+    pub(crate) mqueue: Option<FdAt>,
 }
 
 /// One interface as seen from inside.
@@ -133,6 +146,9 @@ pub(crate) struct ExecBirth {
     pub(crate) status: FdAt,
     /// The node's first process.
     pub(crate) pidfd: FdAt,
+    /// Which of its namespaces are the host's.
+    pub(crate) host: HostNamespaces,
+    pub(crate) host_net: bool,
     /// The v2 cgroup folder.
     pub(crate) cgroup: FdAt,
     /// Files of v1 cgroups to join.

@@ -40,7 +40,15 @@ fn bear(
 ) -> Step<i32> {
     // While the host's files are still in sight; the child inherits the membership.
     join(&exec.v1_procs)?;
-    netns::enter_process(fd(fds, exec.pidfd)?).at(|| format!("enter node {}", exec.node))?;
+    let shared = netns::Shared {
+        pid: exec.host.pid,
+        net: exec.host_net,
+        uts: exec.host.uts,
+        ipc: exec.host.ipc,
+        cgroup: exec.host.cgroup,
+    };
+    netns::enter_process(fd(fds, exec.pidfd)?, shared)
+        .at(|| format!("enter node {}", exec.node))?;
     let birth = Birth {
         cgroup: Some(fd(fds, exec.cgroup)?),
         sibling: true,

@@ -22,6 +22,8 @@ pub(crate) fn live(
     let Ok(signals) = Signals::take(&all) else {
         return 126;
     };
+    // In the host's pid namespace orphans go to the host's init otherwise.
+    let _ = process::adopt_orphans();
     let born = give_birth(proof, &Birth::default(), |_| {
         process::reset_signals();
         run()

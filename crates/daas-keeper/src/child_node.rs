@@ -11,6 +11,7 @@ use crate::child::{
     run_program, take_terminal,
 };
 use crate::copy_up;
+use crate::launch::NetworkLaunch;
 use crate::spawner::Filters;
 use daas_sys::birth::SingleThread;
 use daas_sys::mounts::{self, MountFlags};
@@ -64,7 +65,9 @@ fn prepare(birth: &NodeBirth, fds: &[OwnedFd], status: &Channel) -> Step<()> {
     if let Some(net) = birth.share_net {
         netns::enter(fd(fds, net)?).at(|| "enter the network of another node")?;
     }
-    netns::unshare(false, false, true).at(|| "make a cgroup namespace")?;
+    if !launch.host.cgroup {
+        netns::unshare(false, false, true).at(|| "make a cgroup namespace")?;
+    }
     if let Some(score) = launch.oom_score_adj {
         set_oom_score(score)?;
     }
@@ -101,10 +104,12 @@ fn prepare(birth: &NodeBirth, fds: &[OwnedFd], status: &Channel) -> Step<()> {
     if launch.rights.masks {
         mask()?;
     }
-    rustix::system::sethostname(launch.hostname.as_bytes())
-        .at(|| format!("name the host `{}`", launch.hostname))?;
-    if let Some(domain) = &launch.domainname {
-        process::set_domain_name(domain).at(|| format!("name the domain `{domain}`"))?;
+    if !launch.host.uts {
+        rustix::system::sethostname(launch.hostname.as_bytes())
+            .at(|| format!("name the host `{}`", launch.hostname))?;
+        if let Some(domain) = &launch.domainname {
+            process::set_domain_name(domain).at(|| format!("name the domain `{domain}`"))?;
+        }
     }
     let terminal = match birth.stdio {
         None => Some(make_terminal(status, None, launch.uid, launch.gid)?),
@@ -237,13 +242,24 @@ const SYSTEM: MountFlags = MountFlags {
 };
 
 fn mount_system(birth: &NodeBirth, fds: &[OwnedFd], root: &OwnedFd) -> Step<()> {
+    let host = birth.host;
     let place =
         |kind: &str, options: &[(&str, Option<&str>)], flags: MountFlags, name: &str| -> Step<()> {
             let folder = system_folder(root, name)?;
-            let mount = mounts::new_detached(kind, options, flags)
-                .at(|| format!("mount {kind} at /{name}"))?;
-            mounts::attach(mount.as_fd(), folder.as_fd(), "")
-                .at(|| format!("mount {kind} at /{name}"))
+            let of_host = match name {
+                "proc" => host.proc,
+                "sys" => host.sys,
+                "sys/fs/cgroup" => host.cgroup,
+                "dev/shm" => host.shm,
+                "dev/mqueue" => host.mqueue,
+                _ => None,
+            };
+            let what = || format!("mount {kind} at /{name}");
+            if let Some(at) = of_host {
+                return mounts::attach(fd(fds, at)?, folder.as_fd(), "").at(what);
+            }
+            let mount = mounts::new_detached(kind, options, flags).at(what)?;
+            mounts::attach(mount.as_fd(), folder.as_fd(), "").at(what)
         };
     place("proc", &[], SYSTEM, "proc")?;
     let dev = system_folder(root, "dev")?;
@@ -515,7 +531,7 @@ fn wait_for(status: &Channel, wanted: u8) -> Step<()> {
 
 fn bring_up_network(birth: &NodeBirth, status: &Channel) -> Step<()> {
     wait_for(status, go::NETWORK)?;
-    if birth.share_net.is_none() {
+    if birth.share_net.is_none() && birth.launch.network != NetworkLaunch::Host {
         let mut route = Route::open().at(|| "speak about links")?;
         let mut messages = vec![netlink::up(1)];
         for link in &birth.links {

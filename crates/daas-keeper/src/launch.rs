@@ -1,8 +1,8 @@
 //! What a keeper is told to run: pure data, everything resolved beforehand by the engine.
 
 use daas_model::{
-    ByteSize, Cpus, FileName, Limits, NetworkName, NodeName, RestartPolicy, Span, StandId,
-    StandName, Subnet, VolumeName,
+    ByteSize, Cpus, FileName, HostNamespaces, Limits, NetworkName, NodeName, RestartPolicy, Span,
+    StandId, StandName, Subnet, VolumeName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -185,6 +185,9 @@ pub struct NodeLaunch {
     /// Sysctls of its own namespaces, dotted.
     #[serde(default)]
     pub sysctls: BTreeMap<String, String>,
+    /// Namespaces of the host that it runs in.
+    #[serde(default)]
+    pub host: HostNamespaces,
     /// Devices of the host.
     #[serde(default)]
     pub devices: Vec<DeviceLaunch>,
@@ -253,6 +256,7 @@ impl NodeLaunch {
             rights: Rights::default(),
             rlimits: BTreeMap::new(),
             sysctls: BTreeMap::new(),
+            host: HostNamespaces::default(),
             devices: Vec::new(),
             shm_size: None,
             init: false,
@@ -282,6 +286,8 @@ pub enum NetworkLaunch {
     None,
     /// In the network namespace of another node, which must run.
     ShareWith(NodeName),
+    /// In the network namespace of the host.
+    Host,
 }
 
 /// One interface of a node.

@@ -4,6 +4,7 @@
 
 use crate::birth::{Birth, Born};
 use crate::channel::Channel;
+use crate::launch::NetworkLaunch;
 use crate::{child_copy, child_exec, child_node};
 use daas_sys::birth::{Birth as Parts, Namespaces, SingleThread, give_birth};
 use daas_sys::cgroup::Group;
@@ -87,13 +88,18 @@ fn bear(
             let Some(cgroup) = fds.get(node.cgroup).map(AsFd::as_fd) else {
                 return missing();
             };
-            let mut namespaces = Namespaces::MOUNT
-                .and(Namespaces::PID)
-                .and(Namespaces::UTS)
-                .and(Namespaces::IPC);
-            if node.share_net.is_none() {
-                namespaces = namespaces.and(Namespaces::NET);
-            }
+            // We ourselves are in the host's, but for users and mounts.
+            let host = node.launch.host;
+            let shared_net = node.share_net.is_some() || node.launch.network == NetworkLaunch::Host;
+            let namespaces = [
+                (host.pid, Namespaces::PID),
+                (host.uts, Namespaces::UTS),
+                (host.ipc, Namespaces::IPC),
+                (shared_net, Namespaces::NET),
+            ]
+            .into_iter()
+            .filter(|(shared, _)| !shared)
+            .fold(Namespaces::MOUNT, |all, (_, own)| all.and(own));
             let parts = Parts {
                 namespaces,
                 cgroup: Some(cgroup),

@@ -32,7 +32,7 @@ pub use name::{
     VolumeName,
 };
 pub use network::{Attachment, Egress, NetworkMode, NetworkSpec, Subnet};
-pub use node::{Condition, Dependency, Device, Hook, NodeSpec, PullPolicy, Ulimit};
+pub use node::{Condition, Dependency, Device, Hook, HostNamespaces, NodeSpec, PullPolicy, Ulimit};
 pub use observed::{Health, NodeObserved, NodeState, StandObserved};
 pub use policy::{Grant, Policy};
 pub use port::{PortSpec, Protocol};

@@ -150,6 +150,8 @@ pub enum NetworkMode {
     None,
     /// In the network namespace of another node of the stand.
     Node(NodeName),
+    /// In the network namespace of the host: only by a grant.
+    Host,
 }
 
 /// Which way out a stand has.

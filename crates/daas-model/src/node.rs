@@ -202,6 +202,9 @@ pub struct NodeSpec {
     /// Whether it may gain privileges by setuid programs: only by a grant.
     #[serde(default)]
     pub new_privileges: bool,
+    /// Namespaces of the host: only by grants.
+    #[serde(default)]
+    pub host: HostNamespaces,
     /// Devices of the host.
     #[serde(default)]
     pub devices: Vec<Device>,
@@ -232,6 +235,26 @@ pub struct NodeSpec {
     /// Commands run before it is asked to end.
     #[serde(default)]
     pub pre_stop: Vec<Hook>,
+}
+
+/// Which namespaces of the host a node runs in instead of its own. The network has its own place, [`NetworkMode::Host`].
+///
+/// The node stays in the stand's user namespace: it sees the host's, and has no rights over what is in there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent keys of the project file"
+)]
+pub struct HostNamespaces {
+    /// Processes: it sees all of the host.
+    pub pid: bool,
+    /// System V and POSIX message queues, shared memory.
+    pub ipc: bool,
+    /// Host name.
+    pub uts: bool,
+    /// Control groups: it sees where it is among those of the host.
+    pub cgroup: bool,
 }
 
 impl NodeSpec {
@@ -277,6 +300,7 @@ impl NodeSpec {
             privileged: false,
             seccomp_unconfined: false,
             new_privileges: false,
+            host: HostNamespaces::default(),
             devices: Vec::new(),
             sysctls: BTreeMap::new(),
             ulimits: BTreeMap::new(),

@@ -213,7 +213,7 @@ fn literals(spec: &StandSpec) -> impl Iterator<Item = (NetworkName, IpAddr)> + '
         .values()
         .filter_map(|node| match &node.network {
             NetworkMode::Networks(list) => Some(list),
-            NetworkMode::None | NetworkMode::Node(_) => None,
+            NetworkMode::None | NetworkMode::Node(_) | NetworkMode::Host => None,
         })
         .flatten()
         .flat_map(|a| {

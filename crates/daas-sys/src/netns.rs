@@ -58,19 +58,40 @@ pub fn enter_user(user: BorrowedFd<'_>) -> io::Result<()> {
     )?)
 }
 
-/// Moves the calling process into the mount, UTS, IPC, network, cgroup and (for its children) pid namespaces of the process that `pidfd` means.
+/// Which namespaces of another process are ours already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each kind")]
+pub struct Shared {
+    /// Processes.
+    pub pid: bool,
+    /// Network.
+    pub net: bool,
+    /// Host name.
+    pub uts: bool,
+    /// Message queues and shared memory.
+    pub ipc: bool,
+    /// Control groups.
+    pub cgroup: bool,
+}
+
+/// Moves the calling process into the mount, UTS, IPC, network, cgroup and (for its children) pid namespaces of the process that `pidfd` means,
+/// but for those that are `shared`.
 ///
 /// # Errors
 /// What setns(2) says.
-pub fn enter_process(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+pub fn enter_process(pidfd: BorrowedFd<'_>, shared: Shared) -> io::Result<()> {
     use rustix::thread::ThreadNameSpaceType as T;
-    let all = T::MOUNT
-        | T::PROCESS_ID
-        | T::NETWORK
-        | T::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | T::INTER_PROCESS_COMMUNICATION
-        | T::CONTROL_GROUP;
-    Ok(rustix::thread::move_into_thread_name_spaces(pidfd, all)?)
+    let wanted = [
+        (shared.pid, T::PROCESS_ID),
+        (shared.net, T::NETWORK),
+        (shared.uts, T::HOST_NAME_AND_NIS_DOMAIN_NAME),
+        (shared.ipc, T::INTER_PROCESS_COMMUNICATION),
+        (shared.cgroup, T::CONTROL_GROUP),
+    ]
+    .into_iter()
+    .filter(|(shared, _)| !shared)
+    .fold(T::MOUNT, |all, (_, kind)| all | kind);
+    Ok(rustix::thread::move_into_thread_name_spaces(pidfd, wanted)?)
 }
 
 /// Moves the calling process into the mount namespace of the process that `pidfd` means.

@@ -120,6 +120,14 @@ impl Api {
         self.json("POST", path, Some(body))
     }
 
+    /// Replaces something.
+    ///
+    /// # Errors
+    /// [`Refused`], or the connection's own.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.json("PUT", path, Some(body))
+    }
+
     /// Removes something.
     ///
     /// # Errors

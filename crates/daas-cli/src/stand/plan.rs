@@ -46,7 +46,11 @@ fn text(plan: &PlanView, talk: &Talk) -> String {
     } else {
         "would be made"
     };
-    let mut text = if plan.steps.is_empty() && plan.diagnostics.is_empty() {
+    let faultless = plan
+        .diagnostics
+        .iter()
+        .all(|d| d.severity == Severity::Note);
+    let mut text = if plan.steps.is_empty() && faultless {
         format!("stand `{}` is as it should be\n", plan.stand)
     } else {
         format!("stand `{}` {what}:\n", paint.bold(plan.stand.as_str()))

@@ -34,6 +34,12 @@ pub(crate) fn hosts(
             line(&mut text, address, alias);
         }
     }
+    text + &extra_hosts(node)
+}
+
+/// Returns the lines of `extra_hosts` alone.
+pub(crate) fn extra_hosts(node: &NodeSpec) -> String {
+    let mut text = String::new();
     for (alias, list) in &node.extra_hosts {
         for address in list {
             line(&mut text, *address, alias);

@@ -120,9 +120,17 @@ pub(crate) fn node_launch(
     node.host_name(name).clone_into(&mut launch.hostname);
     launch.domainname.clone_from(&node.domainname);
     launch.network = network(site, name, node);
-    if !matches!(launch.network, NetworkLaunch::ShareWith(_)) {
+    launch.host = node.host;
+    // Who is on the host's network gets the host's files from the keeper.
+    if !matches!(
+        launch.network,
+        NetworkLaunch::ShareWith(_) | NetworkLaunch::Host
+    ) {
         launch.hosts = Some(etc::hosts(site.spec, name, node, site.addresses));
         launch.resolv_conf = Some(etc::resolv_conf(node));
+    }
+    if launch.network == NetworkLaunch::Host && !node.extra_hosts.is_empty() {
+        launch.hosts = Some(etc::extra_hosts(node));
     }
     launch.mounts = mounts(node, image);
     launch.read_only_root = node.read_only;
@@ -230,6 +238,7 @@ fn environment(
 fn network(site: Site<'_>, name: &NodeName, node: &NodeSpec) -> NetworkLaunch {
     match &node.network {
         NetworkMode::None => NetworkLaunch::None,
+        NetworkMode::Host => NetworkLaunch::Host,
         NetworkMode::Node(owner) => NetworkLaunch::ShareWith(owner.clone()),
         NetworkMode::Networks(list) => {
             let way_out = way_out(site.spec, list);

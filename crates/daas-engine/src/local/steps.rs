@@ -265,7 +265,7 @@ fn routes(order: &Order) -> Vec<Published> {
     for (name, node) in &order.spec.nodes {
         let owner = match &node.network {
             NetworkMode::Node(owner) => owner,
-            NetworkMode::Networks(_) | NetworkMode::None => name,
+            NetworkMode::Networks(_) | NetworkMode::None | NetworkMode::Host => name,
         };
         // The first address is one of IPv4 where there is any; the router reaches every network of the stand.
         let Some(address) = order.addresses.nodes.get(owner).and_then(|n| {

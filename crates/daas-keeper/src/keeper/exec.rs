@@ -4,7 +4,7 @@ use super::{Alarm, Answered, Keeper, Outcome, Source, Waiter};
 use crate::birth::{Birth, ChildFailure, ExecBirth, Person, Report};
 use crate::channel::Channel;
 use crate::error::KeeperError;
-use crate::launch::{ExecLaunch, IDS_PER_STAND};
+use crate::launch::{ExecLaunch, IDS_PER_STAND, NetworkLaunch};
 use crate::protocol::{EventKind, Response, TtySize};
 use daas_model::NodeName;
 use daas_sys::Attempt;
@@ -167,6 +167,8 @@ impl Keeper {
             rlimits: launch.rlimits.clone(),
             status: 0,
             pidfd: 1,
+            host: launch.host,
+            host_net: launch.network == NetworkLaunch::Host,
             cgroup: 2,
             v1_procs: group.v1_procs(),
             stdio: stdio_at,

@@ -87,6 +87,12 @@ impl Keeper {
         {
             self.eyes.leave(&pipe.fd, pipe.token);
         }
+        if node.launch.host.pid
+            && let Some(group) = &node.group
+        {
+            // No pid namespace of its own ends with it.
+            let _ = group.kill();
+        }
         node.input = None;
         node.post_start = None;
         node.paused = false;

@@ -3,7 +3,7 @@
 use super::guarding::is_free;
 use super::node::{Launching, Node, Phase, Running};
 use super::repeats::Repeats;
-use super::{Alarm, Answered, Keeper, Outcome, Source, Waiter, unix_ms};
+use super::{Alarm, Answered, Keeper, Outcome, Source, Waiter, hosting, unix_ms};
 use crate::birth::{
     Birth, Born, ChildFailure, LinkPlan, MountPlan, MountWhat, NodeBirth, Report, go,
 };
@@ -236,8 +236,9 @@ impl Keeper {
                 Some(put(netns::of_process(running.pid)
                     .attempt(|| format!("open the network of node {other}"))?))
             }
-            NetworkLaunch::Interfaces(_) | NetworkLaunch::None => None,
+            NetworkLaunch::Interfaces(_) | NetworkLaunch::None | NetworkLaunch::Host => None,
         };
+        let host = self.host_mounts(&launch, &mut put)?;
         let mounts = self.plan_mounts(&launch, &mut put)?;
         let ends = if launch.tty {
             Ends::default()
@@ -261,6 +262,7 @@ impl Keeper {
             cgroup,
             v1_procs: group.v1_procs(),
             share_net,
+            host,
             stdio,
             links: plans,
             mounts,
@@ -375,44 +377,50 @@ impl Keeper {
         Ok(rustix::fs::fchown(pipe, Some(uid), Some(gid)).attempt(|| "give a pipe to a node")?)
     }
 
+    /// Makes the files of `/etc` that are the stand's word and not the image's.
+    fn plan_etc(
+        &self,
+        launch: &NodeLaunch,
+        put: &mut dyn FnMut(OwnedFd) -> usize,
+    ) -> Result<Vec<MountPlan>, KeeperError> {
+        let (mut hosts, mut resolv_conf) = (launch.hosts.clone(), launch.resolv_conf.clone());
+        if launch.network == NetworkLaunch::Host {
+            hosts = Some(hosting::etc("hosts") + &hosts.unwrap_or_default());
+            resolv_conf = resolv_conf.or_else(|| Some(hosting::etc("resolv.conf")));
+        }
+        let host_name = if launch.host.uts {
+            hosting::host_name()
+        } else {
+            launch.hostname.clone()
+        };
+        let mut plans = Vec::new();
+        for (name, content) in [
+            ("hosts", hosts),
+            ("resolv.conf", resolv_conf),
+            ("hostname", Some(format!("{host_name}\n"))),
+        ] {
+            let Some(content) = content else { continue };
+            let fd = put(self.desk.etc_file(&launch.node, name, &content)?);
+            plans.push(MountPlan {
+                target: format!("/etc/{name}"),
+                what: MountWhat::Bind {
+                    fd,
+                    folder: false,
+                    copy_up: false,
+                },
+                read_only: false,
+            });
+        }
+        Ok(plans)
+    }
+
     /// Opens everything that a node mounts.
     pub(super) fn plan_mounts(
         &mut self,
         launch: &NodeLaunch,
         put: &mut dyn FnMut(OwnedFd) -> usize,
     ) -> Result<Vec<MountPlan>, KeeperError> {
-        let mut plans = Vec::new();
-        let etc = [
-            ("hosts", "/etc/hosts", &launch.hosts),
-            ("resolv.conf", "/etc/resolv.conf", &launch.resolv_conf),
-        ];
-        for (name, target, content) in etc {
-            if let Some(content) = content {
-                let fd = put(self.desk.etc_file(&launch.node, name, content)?);
-                plans.push(MountPlan {
-                    target: target.to_owned(),
-                    what: MountWhat::Bind {
-                        fd,
-                        folder: false,
-                        copy_up: false,
-                    },
-                    read_only: false,
-                });
-            }
-        }
-        let hostname =
-            put(self
-                .desk
-                .etc_file(&launch.node, "hostname", &format!("{}\n", launch.hostname))?);
-        plans.push(MountPlan {
-            target: "/etc/hostname".to_owned(),
-            what: MountWhat::Bind {
-                fd: hostname,
-                folder: false,
-                copy_up: false,
-            },
-            read_only: false,
-        });
+        let mut plans = self.plan_etc(launch, put)?;
         for (number, mount) in sorted(&launch.mounts).into_iter().enumerate() {
             let (fd, folder, copy_up) = match &mount.source {
                 MountLaunchSource::Volume {

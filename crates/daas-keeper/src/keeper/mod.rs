@@ -10,6 +10,7 @@ mod exec;
 mod exits;
 mod guarding;
 mod health;
+mod hosting;
 mod launching;
 mod logs;
 mod names;

@@ -237,9 +237,9 @@ impl Node {
                         .chain(i.ipv6.map(IpAddr::V6))
                 })
                 .collect(),
-            crate::launch::NetworkLaunch::None | crate::launch::NetworkLaunch::ShareWith(_) => {
-                Vec::new()
-            }
+            crate::launch::NetworkLaunch::None
+            | crate::launch::NetworkLaunch::Host
+            | crate::launch::NetworkLaunch::ShareWith(_) => Vec::new(),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::reading::{Reading, Scope};
 use crate::report::Report;
 use crate::template::short;
 use crate::value;
-use daas_model::{Diagnostic, FileName, Grant, ProjectName, StandSpec};
+use daas_model::{Diagnostic, FileName, Grant, ProjectName, Severity, StandSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most networks of one stand; each is a bridge with a link for every node.
@@ -73,6 +73,14 @@ impl<'d> Desk<'d, '_> {
     /// Tells whether the project was granted `wanted`; says what is refused, and which command grants it, if not.
     fn granted(&mut self, at: At, wanted: &Grant, message: String, cause: &str) -> bool {
         if self.reading.request.policy.allows(wanted) {
+            let cause = format!(
+                "an administrator granted `{wanted}` to project `{}`",
+                self.project
+            );
+            self.report().say(
+                at,
+                Diagnostic::new(Severity::Note, "granted", message).because(cause),
+            );
             return true;
         }
         let hint = format!(

@@ -63,6 +63,15 @@ pub(super) fn read(
             "nobody can reach them: leave out `network_mode: none` or `ports`",
         );
     }
+    if !wishes.is_empty() && spec.network == NetworkMode::Host {
+        desk.report().ignore(
+            daas_model::Severity::Warning,
+            entry.at,
+            &what,
+            "the node is on the host's network: its ports are the host's own",
+        );
+        wishes.clear();
+    }
     wishes
 }
 

@@ -32,7 +32,7 @@ pub(super) fn read(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut 
         ("userns_mode", "user"),
         ("cgroup", "cgroup"),
     ] {
-        namespace_of(desk, who, map, key, namespace);
+        namespace_of(desk, who, map, (key, namespace), spec);
     }
     if let Some(node) = map.get("use_api_socket")
         && value::boolean(desk.report(), node, &who.key("use_api_socket")) == Some(true)
@@ -412,6 +412,19 @@ fn sysctls(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut NodeSpec
             continue;
         };
         if name.starts_with("net.") {
+            if spec.network == NetworkMode::Host {
+                let message = format!(
+                    "`{name}` of service `{}` belongs to the host's network",
+                    who.name
+                );
+                desk.report().error(
+                    pair.at,
+                    "sysctl-shared",
+                    message,
+                    "leave it out, or set it on the host",
+                );
+                continue;
+            }
             if let NetworkMode::Node(other) = &spec.network {
                 let message = format!(
                     "`{name}` of service `{}` belongs to the network of `{other}`",
@@ -444,7 +457,13 @@ fn sysctls(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut NodeSpec
     }
 }
 
-fn namespace_of(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, key: &str, namespace: &str) {
+fn namespace_of(
+    desk: &mut Desk<'_, '_>,
+    who: Who<'_>,
+    map: &Map,
+    (key, namespace): (&str, &str),
+    spec: &mut NodeSpec,
+) {
     let Some(node) = map.get(key).filter(|n| !n.is_null()) else {
         return;
     };
@@ -468,7 +487,13 @@ fn namespace_of(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, key: &str, nam
                 message,
                 cause,
             ) {
-                not_yet(desk, node.at, namespace);
+                match namespace {
+                    "pid" => spec.host.pid = true,
+                    "ipc" => spec.host.ipc = true,
+                    "uts" => spec.host.uts = true,
+                    "cgroup" => spec.host.cgroup = true,
+                    _ => not_yet(desk, node.at, namespace),
+                }
             }
         }
         "none" if key == "ipc" => desk.report().ignore(

@@ -1,7 +1,7 @@
 //! What a file asks of the host: refused with line and reason, given only by a grant.
 
 use crate::support::{codes, read, read_granted, service, spec, told};
-use daas_model::Grant;
+use daas_model::{Grant, HostNamespaces, NetworkMode};
 
 #[test]
 fn what_asks_for_the_host_is_refused_with_the_command_that_grants_it() {
@@ -108,6 +108,8 @@ fn a_grant_gives_exactly_what_it_names() {
     );
     assert_eq!(node.sysctls["kernel.panic"], "1");
     assert_eq!(node.mounts.len(), 2);
+    // Every right that was granted is told with its line.
+    assert_eq!(codes(&outcome), ["granted"; 8]);
     for missing in &grants {
         let others: Vec<Grant> = grants.iter().filter(|g| *g != missing).cloned().collect();
         let outcome = read_granted(&text, &others);
@@ -118,29 +120,67 @@ fn a_grant_gives_exactly_what_it_names() {
             "{missing}"
         );
         assert!(
-            codes(&outcome).iter().all(|c| *c == "grant-missing"),
+            codes(&outcome)
+                .iter()
+                .all(|c| matches!(*c, "grant-missing" | "granted")),
             "{missing}"
         );
     }
 }
 
 #[test]
-fn a_granted_namespace_of_the_host_is_not_silently_left_out() {
-    for (key, name) in [
-        ("network_mode", "network"),
-        ("pid", "pid"),
-        ("ipc", "ipc"),
-        ("uts", "uts"),
-        ("userns_mode", "user"),
-        ("cgroup", "cgroup"),
-    ] {
-        let outcome = read_granted(
+fn a_granted_namespace_of_the_host_is_taken_and_told() {
+    let granted = |key: &str, name: &str| {
+        read_granted(
             &service(&format!("{key}: host")),
             &[Grant::HostNamespace(name.into())],
-        );
-        assert_eq!(codes(&outcome), ["host-namespace-not-yet"], "{key}");
-        assert!(outcome.spec.is_none());
+        )
+    };
+    let none = HostNamespaces::default();
+    for (key, name, wanted) in [
+        ("network_mode", "network", none),
+        ("pid", "pid", HostNamespaces { pid: true, ..none }),
+        ("ipc", "ipc", HostNamespaces { ipc: true, ..none }),
+        ("uts", "uts", HostNamespaces { uts: true, ..none }),
+        (
+            "cgroup",
+            "cgroup",
+            HostNamespaces {
+                cgroup: true,
+                ..none
+            },
+        ),
+    ] {
+        let outcome = granted(key, name);
+        assert_eq!(codes(&outcome), ["granted"], "{key}");
+        let node = spec(&outcome).nodes.values().next().unwrap();
+        assert_eq!(node.host, wanted, "{key}");
+        assert_eq!(node.network == NetworkMode::Host, key == "network_mode");
     }
+    let outcome = granted("userns_mode", "user");
+    assert_eq!(codes(&outcome), ["granted", "host-namespace-not-yet"]);
+    assert!(outcome.spec.is_none());
+    insta::assert_snapshot!(told(&granted("pid", "pid")), @"
+    note[granted]: service `s` asks for the host's pid namespace
+      --> compose.yaml:4:10
+      caused by: an administrator granted `host-namespace:pid` to project `shop`
+    ");
+}
+
+#[test]
+fn ports_and_sysctls_of_a_node_on_the_hosts_network_are_the_hosts() {
+    let on_host = |keys: &str| {
+        read_granted(
+            &service(&format!("network_mode: host\n{keys}")),
+            &[Grant::HostNamespace("network".into())],
+        )
+    };
+    let outcome = on_host("ports: ['80:80']");
+    let node = spec(&outcome).nodes.values().next().unwrap();
+    assert!(node.ports.is_empty());
+    assert_eq!(outcome.ignored.len(), 1);
+    let outcome = on_host("sysctls: {net.core.somaxconn: 1024}");
+    assert!(codes(&outcome).contains(&"sysctl-shared"));
 }
 
 #[test]
@@ -198,7 +238,7 @@ fn a_volume_that_is_a_folder_of_the_host_passes_the_same_door() {
     );
     assert_eq!(codes(&read(&text)), ["grant-missing"]);
     let outcome = read_granted(&text, &[Grant::HostPath("/srv".into())]);
-    assert!(told(&outcome).is_empty(), "{}", told(&outcome));
+    assert_eq!(codes(&outcome), ["granted"], "{}", told(&outcome));
     let inside = text.replace("/srv/x", "./data");
     assert!(read(&inside).spec.is_some());
 }

@@ -34,6 +34,11 @@ fn root_a_node_can_nowhere_do_more_than_under_runc() {
 }
 
 #[test]
+fn root_things_of_the_host_are_refused_without_a_grant_and_there_with_one() {
+    trials::granted_things_of_the_host(program()).unwrap();
+}
+
+#[test]
 fn root_the_state_is_closed_to_others_and_only_published_ports_listen() {
     trials::rights_of_files_and_listeners(program()).unwrap();
 }
