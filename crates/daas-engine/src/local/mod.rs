@@ -1,5 +1,6 @@
 //! The engine of this machine: a keeper for each stand.
 
+mod calm;
 mod images;
 mod keepers;
 mod look;
@@ -79,6 +80,7 @@ struct Inner {
     full: FullEgress,
     ways: ways::Ways,
     facts: images::FactsCache,
+    calm: calm::Calm,
 }
 
 impl std::fmt::Debug for Inner {
@@ -159,6 +161,7 @@ impl LocalEngine {
             ways: ways::Ways::default(),
             dialer,
             facts: images::FactsCache::default(),
+            calm: calm::Calm::default(),
             config,
         };
         let engine = Self {
@@ -310,10 +313,12 @@ impl Engine for LocalEngine {
     }
 
     async fn apply(&self, order: &Order, step: &Step, tell: &Teller) -> Result<(), EngineError> {
+        let _busy = self.inner.calm.disturb();
         self.carry_out(order, step, tell).await
     }
 
     async fn connect(&self, order: &Order) -> Result<(), EngineError> {
+        let _busy = self.inner.calm.disturb();
         self.build_roads(order).await
     }
 
