@@ -9,6 +9,10 @@ use crate::operation::{Accepted, Operation};
 use crate::page::{Page, PageQuery};
 use crate::plan::PlanView;
 use crate::project::{Checked, ProjectSource};
+use crate::registry::{
+    Collected, ExpiredList, LoginList, LoginMade, LoginRequest, ManifestView, PublishRequest,
+    RegistryInfo, RegistryProject, RegistryRules, RepositoryView, TagList,
+};
 use crate::stand::{ActRequest, DownQuery, ScaleRequest, StandSummary, StandView, UpRequest};
 use crate::stats::StandStats;
 use crate::system::{DoctorReport, PruneRequest, SystemInfo, SystemPruned};
@@ -445,6 +449,76 @@ endpoints! {
         id: "image-tag", method: Method::Post, path: "/images/tag",
         summary: "Gives an image one more name",
         request: Body::Json(schema::<TagRequest>), answer: Body::Json(schema::<ImageView>),
+    };
+    REGISTRY_INFO = {
+        id: "registry-info", path: "/registry",
+        summary: "Tells where the registry is and how full",
+        answer: Body::Json(schema::<RegistryInfo>),
+    };
+    REGISTRY_LIST = {
+        id: "registry-list", path: "/registry/repositories", query: query::<PageQuery>,
+        summary: "Lists the repositories of the registry",
+        answer: Body::Json(page::<RepositoryView>),
+    };
+    REGISTRY_TAGS = {
+        id: "registry-tags", path: "/registry/repositories/{repository}/tags",
+        summary: "Lists the tags of a repository; its name is one percent-encoded part",
+        answer: Body::Json(schema::<TagList>),
+    };
+    REGISTRY_SHOW = {
+        id: "registry-show", path: "/registry/repositories/{repository}/manifests/{reference}",
+        summary: "Shows a manifest by tag or digest",
+        answer: Body::Json(schema::<ManifestView>),
+    };
+    REGISTRY_DELETE = {
+        id: "registry-delete", method: Method::Delete, path: "/registry/repositories/{repository}/manifests/{reference}",
+        summary: "Deletes a tag, or by digest a manifest with its tags",
+        status: 204,
+    };
+    REGISTRY_DELETE_REPOSITORY = {
+        id: "registry-delete-repository", method: Method::Delete, path: "/registry/repositories/{repository}",
+        summary: "Deletes a repository with all that it has",
+        status: 204,
+    };
+    REGISTRY_PUBLISH = {
+        id: "registry-publish", method: Method::Post, path: "/registry/publish",
+        summary: "Puts an image of the store into the registry, without a copy",
+        request: Body::Json(schema::<PublishRequest>), answer: Body::Json(schema::<ManifestView>),
+    };
+    REGISTRY_GC = {
+        id: "registry-gc", method: Method::Post, path: "/registry/gc",
+        summary: "Collects contents that nothing refers to, while everybody pushes and pulls",
+        request: Body::Json(schema::<PruneRequest>), answer: Body::Json(schema::<Collected>),
+    };
+    REGISTRY_PROJECT = {
+        id: "registry-project", path: "/registry/projects/{project}",
+        summary: "Shows how much a project holds in the registry, and its rules",
+        answer: Body::Json(schema::<RegistryProject>),
+    };
+    REGISTRY_PROJECT_SET = {
+        id: "registry-project-set", method: Method::Put, path: "/registry/projects/{project}",
+        summary: "Replaces the rules of a project: quota, retention, sharing, living branches",
+        request: Body::Json(schema::<RegistryRules>), answer: Body::Json(schema::<RegistryProject>),
+    };
+    REGISTRY_RETENTION = {
+        id: "registry-retention", method: Method::Post, path: "/registry/projects/{project}/retention",
+        summary: "Throws away what the retention rules of a project say; what is used stays",
+        request: Body::Json(schema::<PruneRequest>), answer: Body::Json(schema::<ExpiredList>),
+    };
+    REGISTRY_LOGINS = {
+        id: "registry-logins", path: "/registry/logins",
+        summary: "Lists who may log in to the registry",
+        answer: Body::Json(schema::<LoginList>),
+    };
+    REGISTRY_LOGIN_ADD = {
+        id: "registry-login-add", method: Method::Post, path: "/registry/logins",
+        summary: "Makes a login for `docker login`; its secret is told once",
+        request: Body::Json(schema::<LoginRequest>), answer: Body::Json(schema::<LoginMade>),
+    };
+    REGISTRY_LOGIN_REMOVE = {
+        id: "registry-login-remove", method: Method::Delete, path: "/registry/logins/{login}",
+        summary: "Takes a login away; its tokens end at once",
+        status: 204,
     };
     EVENTS = {
         id: "event-list", path: "/events", query: query::<EventQuery>, headers: &[Header::LastEventId],

@@ -96,7 +96,7 @@ impl FakePlatform {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ask(&self, who: &Caller, what: impl AsRef<str>) {
+    pub(crate) fn ask(&self, who: &Caller, what: impl AsRef<str>) {
         self.locked()
             .asked
             .push(format!("{who}: {}", what.as_ref()));
@@ -1091,6 +1091,10 @@ impl Platform for FakePlatform {
     }
 
     fn images(&self) -> &dyn Images {
+        self
+    }
+
+    fn registry(&self) -> &dyn crate::platform::Registry {
         self
     }
 

@@ -14,6 +14,8 @@ mod exec;
 mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
+#[cfg(feature = "fake")]
+mod fake_registry;
 mod frame;
 mod grant;
 mod image;
@@ -26,6 +28,7 @@ mod plan;
 pub mod platform;
 mod problem;
 mod project;
+mod registry;
 mod stand;
 mod stats;
 mod system;
@@ -52,6 +55,11 @@ pub use plan::{DiagnosticView, IgnoredView, PlaceView, PlanStep, PlanView};
 pub use platform::Platform;
 pub use problem::{Problem, kind_of_status, status_of};
 pub use project::{Checked, LimitsSource, ProjectSource};
+pub use registry::{
+    Collected, Expired, ExpiredList, LoginList, LoginMade, LoginRequest, LoginView, ManifestView,
+    PublishRequest, RegistryInfo, RegistryProject, RegistryRules, RepositoryTag, RepositoryView,
+    RetentionRule, TagList,
+};
 pub use stand::{
     ActRequest, Action, DownQuery, LimitsView, ScaleRequest, StandState, StandSummary, StandView,
     UpOptions, UpRequest,

@@ -12,6 +12,10 @@ use crate::log::{LogChunk, LogQuery};
 use crate::operation::{Accepted, Operation, OperationId};
 use crate::plan::PlanView;
 use crate::project::{Checked, ProjectSource};
+use crate::registry::{
+    Collected, ExpiredList, LoginList, LoginMade, LoginRequest, ManifestView, PublishRequest,
+    RegistryInfo, RegistryProject, RegistryRules, RepositoryView, TagList,
+};
 use crate::stand::{
     ActRequest, Action, DownQuery, ScaleRequest, StandSummary, StandView, UpRequest,
 };
@@ -186,6 +190,57 @@ pub trait Images: Send + Sync {
     fn tag<'a>(&'a self, caller: &'a Caller, request: TagRequest) -> Answer<'a, ImageView>;
 }
 
+/// The registry of the house. Repositories are named as the network names them, references are tags or digests.
+pub trait Registry: Send + Sync {
+    /// Tells where it is and what it is.
+    fn info(&self) -> Answer<'_, RegistryInfo>;
+    /// Returns all repositories, in any order.
+    fn repositories(&self) -> Answer<'_, Vec<RepositoryView>>;
+    /// Returns the tags of a repository.
+    fn tags<'a>(&'a self, repository: &'a str) -> Answer<'a, TagList>;
+    /// Returns a manifest.
+    fn manifest<'a>(&'a self, repository: &'a str, reference: &'a str) -> Answer<'a, ManifestView>;
+    /// Deletes a tag, or a manifest with its tags.
+    fn delete<'a>(
+        &'a self,
+        caller: &'a Caller,
+        repository: &'a str,
+        reference: &'a str,
+    ) -> Answer<'a, ()>;
+    /// Deletes a repository with all that it has.
+    fn delete_repository<'a>(&'a self, caller: &'a Caller, repository: &'a str) -> Answer<'a, ()>;
+    /// Puts an image of the store into the registry.
+    fn publish<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request: PublishRequest,
+    ) -> Answer<'a, ManifestView>;
+    /// Collects garbage, or tells what would go.
+    fn collect<'a>(&'a self, caller: &'a Caller, request: PruneRequest) -> Answer<'a, Collected>;
+    /// Returns the rules of a project and how much it holds.
+    fn project<'a>(&'a self, project: &'a ProjectName) -> Answer<'a, RegistryProject>;
+    /// Replaces the rules of a project.
+    fn set_project<'a>(
+        &'a self,
+        caller: &'a Caller,
+        project: &'a ProjectName,
+        rules: RegistryRules,
+    ) -> Answer<'a, RegistryProject>;
+    /// Throws away what the retention rules of a project say, or tells what would go.
+    fn expire<'a>(
+        &'a self,
+        caller: &'a Caller,
+        project: &'a ProjectName,
+        request: PruneRequest,
+    ) -> Answer<'a, ExpiredList>;
+    /// Returns all logins.
+    fn logins(&self) -> Answer<'_, LoginList>;
+    /// Makes a login, or gives the one of this name other rights and another secret.
+    fn add_login<'a>(&'a self, caller: &'a Caller, request: LoginRequest) -> Answer<'a, LoginMade>;
+    /// Takes a login away.
+    fn remove_login<'a>(&'a self, caller: &'a Caller, name: &'a str) -> Answer<'a, ()>;
+}
+
 /// The daemon and its host.
 pub trait System: Send + Sync {
     /// Tells what runs where.
@@ -204,6 +259,8 @@ pub trait Platform: Send + Sync + 'static {
     fn projects(&self) -> &dyn Projects;
     /// Images.
     fn images(&self) -> &dyn Images;
+    /// The registry of the house.
+    fn registry(&self) -> &dyn Registry;
     /// The daemon and its host.
     fn system(&self) -> &dyn System;
 }

@@ -2,6 +2,7 @@
 
 use crate::image::ImageVerb;
 use crate::project::ProjectVerb;
+use crate::registry::RegistryVerb;
 use crate::stand::StandVerb;
 use crate::system::SystemVerb;
 use crate::terminal::Color;
@@ -106,6 +107,13 @@ pub(crate) enum Noun {
         subcommand_help_heading = "Verbs"
     )]
     Image(ImageVerb),
+    /// The registry of the house: what `docker push` fills and every stand can pull from.
+    #[command(
+        subcommand,
+        subcommand_value_name = "VERB",
+        subcommand_help_heading = "Verbs"
+    )]
+    Registry(RegistryVerb),
     /// The daemon and its host.
     #[command(
         subcommand,

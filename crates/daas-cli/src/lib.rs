@@ -23,6 +23,7 @@ mod paint;
 mod progress;
 mod project;
 mod project_args;
+mod registry;
 mod run;
 mod stand;
 mod stop;

@@ -122,6 +122,13 @@ impl Client {
         .await
     }
 
+    /// Sends no body, gets none.
+    pub(crate) async fn nothing(&self, call: Call<'_>) -> Result<(), Failure> {
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let response = self.send(call, None, body).await?;
+        self.bytes(response).await.map(drop)
+    }
+
     /// Sends one JSON value, gets one.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,

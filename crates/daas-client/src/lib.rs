@@ -10,6 +10,7 @@ mod calls;
 mod client;
 mod connect_error;
 mod exchange;
+mod registry_calls;
 mod sse;
 
 pub use address::{Address, DEFAULT_SOCKET};

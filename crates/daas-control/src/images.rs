@@ -38,7 +38,7 @@ impl Control {
     }
 
     /// Returns which stands use which image, by the image's manifest.
-    fn users(&self) -> Result<BTreeMap<String, BTreeSet<StandName>>, Failure> {
+    pub(crate) fn users(&self) -> Result<BTreeMap<String, BTreeSet<StandName>>, Failure> {
         let store = self.image_store();
         let mut users: BTreeMap<String, BTreeSet<StandName>> = BTreeMap::new();
         for stand in self.store.list::<StandRecord>("")? {
@@ -87,7 +87,7 @@ impl Control {
         }))
     }
 
-    fn in_use(&self) -> Result<InUse, Failure> {
+    pub(crate) fn in_use(&self) -> Result<InUse, Failure> {
         let mut in_use = InUse::default();
         // What stands name now, and what their nodes were launched from before the name moved.
         for digest in self

@@ -18,6 +18,7 @@ mod platform;
 mod projects;
 mod recipe;
 mod record;
+mod registry;
 mod stand_loop;
 mod stands;
 mod status;

@@ -1,7 +1,7 @@
 use crate::keep::Keep;
 use crate::operations::Operations;
 use daas_api::Failure;
-use daas_api::platform::{Images, Platform, Projects, Stands, System};
+use daas_api::platform::{Images, Platform, Projects, Registry, Stands, System};
 use daas_engine::LocalEngine;
 use daas_engine::publish::HostRange;
 use daas_model::Limits;
@@ -19,6 +19,8 @@ pub struct ControlConfig {
     pub addresses: HostRange,
     /// The ceiling of a stand whose project names none.
     pub limits: Limits,
+    /// Where the registry listens on the host, for people.
+    pub registry_listens: Vec<String>,
 }
 
 /// The platform: loops and everything that the doors ask. A clone is another handle of the same.
@@ -26,6 +28,7 @@ pub struct ControlConfig {
 pub struct Control {
     pub(crate) keep: Keep<LocalEngine>,
     pub(crate) engine: LocalEngine,
+    pub(crate) registry: daas_registry::Registry,
     pub(crate) store: Store,
     pub(crate) operations: Operations,
     pub(crate) tasks: Supervisor,
@@ -52,6 +55,7 @@ impl Control {
         config: ControlConfig,
         store: Store,
         engine: LocalEngine,
+        registry: daas_registry::Registry,
         tasks: Supervisor,
     ) -> Result<Self, Failure> {
         let operations = Operations::default();
@@ -62,16 +66,19 @@ impl Control {
             tasks.clone(),
         )
         .await?;
-        Ok(Self {
+        let control = Self {
             keep,
             engine,
+            registry,
             store,
             operations,
             tasks,
             config: Arc::new(config),
             started_ms: crate::stand_loop::now_ms(),
             naming: Arc::default(),
-        })
+        };
+        control.keep_registry();
+        Ok(control)
     }
 }
 
@@ -85,6 +92,10 @@ impl Platform for Control {
     }
 
     fn images(&self) -> &dyn Images {
+        self
+    }
+
+    fn registry(&self) -> &dyn Registry {
         self
     }
 

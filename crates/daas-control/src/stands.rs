@@ -133,7 +133,12 @@ impl Control {
         let once = Once {
             restart: BTreeSet::new(),
             recreate: request.options.recreate,
-            pull: request.options.pull,
+            // What was pushed since is what a person means who asks now.
+            pull: request.options.pull
+                || spec
+                    .nodes
+                    .values()
+                    .any(|node| self.is_behind_registry(&node.image)),
         };
         let host_address = match before.and_then(|b| b.host_address) {
             Some(address) => Some(address),
@@ -220,14 +225,12 @@ impl Control {
             )?;
         }
         self.keep.steps().take("record.keep")?;
-        // The loops begin while the disk still writes: what they do a crash undoes, because a stand that no record knows is closed. The answer waits.
-        let (_, on_disk) = self.store.commit_early(batch).await?;
+        self.store.commit(batch).await?;
         self.keep.steps().take("record.kept")?;
         let operations = names
             .iter()
             .map(|name| self.begin(name, OperationKind::Up))
             .collect::<Result<_, _>>()?;
-        on_disk.await?;
         Ok(Accepted {
             operations,
             diagnostics: diagnostic_views(&outcome),

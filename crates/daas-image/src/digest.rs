@@ -17,8 +17,10 @@ pub struct Digest(String);
 
 /// The algorithms that the specification registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Algorithm {
+pub enum Algorithm {
+    /// SHA-256, which everybody uses.
     Sha256,
+    /// SHA-512.
     Sha512,
 }
 
@@ -46,7 +48,13 @@ impl Digest {
     /// Returns the SHA-256 digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
+        Self::by(Algorithm::Sha256, bytes)
+    }
+
+    /// Returns the digest of `bytes` by this algorithm.
+    #[must_use]
+    pub fn by(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
         hasher.update(bytes);
         hasher.finish()
     }
@@ -69,7 +77,9 @@ impl Digest {
         &self.hex()[..12]
     }
 
-    pub(crate) fn algorithm(&self) -> Algorithm {
+    /// Returns the algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
         if self.0.starts_with("sha512") {
             Algorithm::Sha512
         } else {

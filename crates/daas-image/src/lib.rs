@@ -32,7 +32,7 @@ pub use budget::Budget;
 pub use changes::Changes;
 pub use compression::{Compression, Plain};
 pub use config::{History, ImageConfig, ImageHealth};
-pub use digest::{Digest, DigestError};
+pub use digest::{Algorithm, Digest, DigestError};
 pub use draft::{LayerDraft, Packed};
 pub use error::ImageError;
 pub use image::{Image, Layer};
@@ -42,9 +42,13 @@ pub use manifest::Platform;
 pub use merged::{Found, Merged};
 pub use progress::{Event, Phase, Progress, Silent};
 pub use registry::{
-    Credential, Credentials, ProxySettings, PullOptions, Registries, RegistrySettings,
+    Credential, Credentials, Fetched, OwnRegistry, ProxySettings, PullOptions, Registries,
+    RegistrySettings,
 };
-pub use store::{Artifact, GcPlan, InUse, Lease, Listed, NameInfo, Referrer, Store};
+pub use store::{
+    Artifact, GcPlan, InUse, Incoming, Lease, Listed, NameInfo, Outgoing, Referenced, Referrer,
+    Store,
+};
 pub use users::UserIds;
 
 /// Doors for the fuzz targets; no part of the interface.

@@ -17,7 +17,6 @@ pub const ALL: &[&str] = &[
     "prepare.spawner",
     "prepare.disk",
     "prepare.network",
-    "prepare.seats",
     "prepare.ready",
     "adopt.begin",
     "adopt.limits",

@@ -34,6 +34,11 @@ pub struct ImageName {
     digest: Option<String>,
 }
 
+/// The name by which every stand finds the registry of the house, and by which images of it can always be named.
+///
+/// `.internal` is nobody's outside (ICANN, 2024: reserved for private use).
+pub const OWN_REGISTRY: &str = "registry.daas.internal";
+
 /// The registry that a name without one means.
 const DEFAULT_REGISTRY: &str = "docker.io";
 

@@ -24,7 +24,7 @@ mod unit;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, visible};
 pub use explain::{Explain, Kind, render_chain};
 pub use health::{HealthCheck, HealthTest};
-pub use image_name::{ImageName, ImageNameError};
+pub use image_name::{ImageName, ImageNameError, OWN_REGISTRY};
 pub use limits::Limits;
 pub use mount::{FileGrant, Mount, MountSource, VolumeSpec};
 pub use name::{

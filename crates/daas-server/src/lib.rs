@@ -15,8 +15,10 @@ mod groups;
 mod idempotency;
 mod images;
 mod listen;
+mod open_door;
 mod operations;
 mod projects;
+mod registry;
 mod render;
 mod request_id;
 mod routes;
@@ -29,6 +31,7 @@ mod token;
 
 pub use access::{Access, Identity, Role};
 pub use door::{DoorError, GROUP, TcpDoor, UnixDoor};
+pub use open_door::{Certificate, CertificateError, OpenDoor};
 pub use server::Server;
 pub use slow::Timers;
 pub use token::{Token, TokenError, Tokens};

@@ -1,8 +1,8 @@
 //! The configuration file, `/etc/daas/daas.yaml`: every key has a default that works and a unit in its value.
 
-use daas_model::{ByteSize, Cpus, Limits, Subnet};
+use daas_model::{ByteSize, Cpus, Limits, Span, Subnet};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -68,6 +68,24 @@ pub(crate) struct Config {
     pub(crate) mirrors: BTreeMap<String, Vec<String>>,
     pub(crate) insecure: Vec<String>,
     pub(crate) cgroup: String,
+    pub(crate) registry: RegistryConfig,
+}
+
+/// The registry of the house.
+#[derive(Debug, Clone)]
+pub(crate) struct RegistryConfig {
+    /// Where it listens on the host.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Whether nobody asked for that address.
+    pub(crate) listen_is_default: bool,
+    /// Further hosts by which its images are named.
+    pub(crate) names: BTreeSet<String>,
+    /// Certificate chain and key, for TLS.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
+    /// Outside registries that are kept a copy of: first part of the repositories, host.
+    pub(crate) caches: BTreeMap<String, String>,
+    /// How long a blob that no manifest needs stays.
+    pub(crate) grace: Span,
 }
 
 /// One TCP door.
@@ -89,6 +107,7 @@ struct Text {
     listen: Vec<Listen>,
     stands: StandsText,
     images: ImagesText,
+    registry: RegistryText,
     cgroup: Option<String>,
 }
 
@@ -110,6 +129,7 @@ impl Default for Text {
             listen: Vec::new(),
             stands: StandsText::default(),
             images: ImagesText::default(),
+            registry: RegistryText::default(),
             cgroup: None,
         }
     }
@@ -149,6 +169,52 @@ struct ImagesText {
     mirrors: BTreeMap<String, Vec<String>>,
     insecure: Vec<String>,
 }
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RegistryText {
+    listen: Option<Vec<SocketAddr>>,
+    names: BTreeSet<String>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    caches: BTreeMap<String, String>,
+    grace: Option<String>,
+}
+
+impl RegistryText {
+    /// Returns what it says, with its defaults.
+    fn read(self) -> Result<RegistryConfig, Fault> {
+        let certificate = match (self.certificate, self.key) {
+            (Some(chain), Some(key)) => Some((chain, key)),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                return Err((
+                    "registry.certificate",
+                    "`certificate` and `key` go together".into(),
+                ));
+            }
+        };
+        let default = daas_registry::Settings::default().grace;
+        let grace = self
+            .grace
+            .map_or(Ok(Span(default)), |text| Span::parse(&text))
+            .map_err(|e| ("registry.grace", e.into()))?;
+        Ok(RegistryConfig {
+            listen_is_default: self.listen.is_none(),
+            // Loopback until the house has certificates: a password over plain HTTP goes no further. GitLab's registry has the port.
+            listen: self
+                .listen
+                .unwrap_or_else(|| vec![SocketAddr::from(([127, 0, 0, 1], 5050))]),
+            names: self.names,
+            certificate,
+            caches: self.caches,
+            grace,
+        })
+    }
+}
+
+/// A key and what is wrong with its value.
+type Fault = (&'static str, Box<dyn std::error::Error + Send + Sync>);
 
 impl Config {
     /// Reads `path`, or the usual file if there is one; without any file everything has its default.
@@ -228,6 +294,10 @@ impl Config {
                 .cgroup
                 .or_else(cgroup_of_unit)
                 .unwrap_or_else(|| CGROUP.to_owned()),
+            registry: text
+                .registry
+                .read()
+                .map_err(|(key, source)| fault(key)(source))?,
         })
     }
 }
@@ -260,6 +330,14 @@ mod tests {
                 .to_string()
                 .contains("stands.limits.memory")
         );
+        let registry = parse(
+            "registry:\n  listen: ['[::1]:0']\n  grace: 2h\n  caches: {docker.io: docker.io}\n",
+        )
+        .unwrap()
+        .registry;
+        assert!(registry.listen.len() == 1 && !registry.listen_is_default);
+        assert_eq!(registry.grace, Span::secs(7200));
+        assert!(parse("registry: {certificate: /x}\n").is_err());
         let error = parse("stnads: {}\n").unwrap_err();
         assert!(
             daas_model::render_chain(&error).contains("stnads"),

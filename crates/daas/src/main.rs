@@ -3,6 +3,7 @@
 //! Not here: anything that another crate could do.
 
 mod config;
+mod registry;
 mod serve;
 
 use daas_api::{DoctorReport, Failure};

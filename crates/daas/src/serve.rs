@@ -1,6 +1,7 @@
 //! The life of the daemon, from the first process to the drain.
 
 use crate::config::{Config, ConfigError};
+use crate::registry::Doors;
 use daas_control::{Control, ControlConfig};
 use daas_engine::publish::HostRange;
 use daas_engine::{EngineConfig, EngineError, LocalEngine};
@@ -46,6 +47,10 @@ pub(crate) enum ServeError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("cannot open the registry")]
+    Registry(#[from] daas_registry::RegistryError),
+    #[error("cannot serve the registry over TLS")]
+    Certificate(#[from] daas_server::CertificateError),
     #[error("cannot serve without root: stands need namespaces, mounts and cgroups")]
     NotRoot,
 }
@@ -67,6 +72,8 @@ impl Explain for ServeError {
             Self::Images(error) => error.code(),
             Self::Engine(error) => error.code(),
             Self::Door(error) => error.code(),
+            Self::Registry(error) => error.code(),
+            Self::Certificate(_) => "serve-certificate",
             Self::Zygote(_) => "serve-zygote",
             Self::Runtime(_) => "serve-runtime",
             Self::Control(_) => "serve-control",
@@ -82,8 +89,9 @@ impl Explain for ServeError {
             Self::Images(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::Door(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
             Self::NotRoot => Kind::Forbidden,
-            Self::Tokens { .. } => Kind::Input,
+            Self::Tokens { .. } | Self::Certificate(_) => Kind::Input,
             Self::Zygote(_) | Self::Runtime(_) | Self::Control(_) => Kind::Outside,
         }
     }
@@ -95,6 +103,7 @@ impl Explain for ServeError {
             Self::Images(error) => error.hint(),
             Self::Engine(error) => error.hint(),
             Self::Door(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
             Self::NotRoot => {
                 Some("run it as root, or `daas system install` to let systemd run it".into())
             }
@@ -137,14 +146,30 @@ async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
         tasks.clone(),
     )
     .await?;
+    let doors = Doors::bind(&config.registry).await?;
+    let registry = doors.registry(
+        &config.registry,
+        outside(&config),
+        store.clone(),
+        &engine,
+        &tasks,
+    )?;
     let control_config = ControlConfig {
+        registry_listens: doors.addresses(),
         state: config.state.clone(),
         addresses: HostRange::new(config.addresses),
         limits: config.limits,
     };
-    let control = Control::start(control_config, store, engine.clone(), tasks.clone())
-        .await
-        .map_err(|failure| ServeError::Control(failure.into_error()))?;
+    let control = Control::start(
+        control_config,
+        store,
+        engine.clone(),
+        registry.clone(),
+        tasks.clone(),
+    )
+    .await
+    .map_err(|failure| ServeError::Control(failure.into_error()))?;
+    doors.open(&registry, &tasks);
     let server = Server::new(Arc::new(control), tasks.clone());
     server.open_unix(UnixDoor::bind(&config.socket)?, Timers::local());
     for listen in &config.listen {
@@ -172,12 +197,17 @@ fn engine_config(config: &Config) -> EngineConfig {
         cgroup_root: config.cgroup.clone(),
         spares: config.spares,
         spare_disk: config.limits.disk,
-        registries: RegistrySettings {
-            mirrors: config.mirrors.clone(),
-            insecure: config.insecure.iter().cloned().collect(),
-            ..RegistrySettings::default()
-        },
+        registries: outside(config),
         upstreams: upstreams(),
+    }
+}
+
+/// Returns how outside registries are reached.
+fn outside(config: &Config) -> RegistrySettings {
+    RegistrySettings {
+        mirrors: config.mirrors.clone(),
+        insecure: config.insecure.iter().cloned().collect(),
+        ..RegistrySettings::default()
     }
 }
 

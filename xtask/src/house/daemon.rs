@@ -47,7 +47,13 @@ impl Daemon {
             place.display(),
             settings.configuration,
         );
-        fs::write(place.join("daas.yaml"), configuration)?;
+        // Tests run side by side: a registry listens only where one asks for it, at a port of the kernel's choice.
+        let registry = if settings.configuration.contains("registry:") {
+            ""
+        } else {
+            "\nregistry:\n  listen: []\n"
+        };
+        fs::write(place.join("daas.yaml"), configuration + registry)?;
         let child = launch(&place, &settings)?;
         let mut daemon = Self {
             place,

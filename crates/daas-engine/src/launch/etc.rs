@@ -1,4 +1,4 @@
-use daas_model::{NodeName, NodeSpec, ServiceName, StandSpec};
+use daas_model::{NodeName, NodeSpec, OWN_REGISTRY, ServiceName, StandSpec};
 use daas_plan::Addresses;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -29,6 +29,10 @@ pub(crate) fn hosts(
             None => line(&mut text, *address, host),
         }
     }
+    // By the file, for it knows which of the gateways the node can reach; the resolver knows all of them.
+    if let Some(gateway) = first_gateway(name, addresses) {
+        line(&mut text, gateway, OWN_REGISTRY);
+    }
     for (alias, service) in &node.links {
         for address in addresses_of(spec, name, service, addresses) {
             line(&mut text, address, alias);
@@ -46,6 +50,17 @@ pub(crate) fn extra_hosts(node: &NodeSpec) -> String {
         }
     }
     text
+}
+
+/// Returns the gateway of the first network that a node is on.
+fn first_gateway(name: &NodeName, addresses: &Addresses) -> Option<IpAddr> {
+    addresses
+        .nodes
+        .get(name)?
+        .keys()
+        .filter_map(|network| addresses.networks.get(network))
+        .flat_map(|network| network.gateways.iter().copied())
+        .min_by_key(IpAddr::is_ipv6)
 }
 
 fn line(text: &mut String, address: IpAddr, names: &str) {

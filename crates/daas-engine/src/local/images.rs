@@ -5,7 +5,7 @@ use crate::engine::{Progress, Teller};
 use crate::error::EngineError;
 use crate::launch::{Ids, ImageFacts};
 use daas_image::{Event, Image, ImageConfig, ImageHealth, Phase, PullOptions};
-use daas_model::{HealthCheck, HealthTest, ImageName, NodeSpec, Span, StandSpec};
+use daas_model::{HealthCheck, HealthTest, ImageName, NodeSpec, ProjectName, Span, StandSpec};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl LocalEngine {
     ) -> Result<BTreeMap<ImageName, String>, EngineError> {
         let mut digests = BTreeMap::new();
         for node in spec.nodes.values() {
-            if digests.contains_key(&node.image) {
+            if digests.contains_key(&node.image) || !self.may_use(&node.image, &spec.project) {
                 continue;
             }
             if let Some(info) = self
@@ -45,6 +45,12 @@ impl LocalEngine {
             }
         }
         Ok(digests)
+    }
+
+    /// Tells whether a project's stands may use an image that is here; one that they may not is as if it were not.
+    fn may_use(&self, image: &ImageName, project: &ProjectName) -> bool {
+        let own = self.inner.registries.own(image.registry());
+        own.is_none_or(|own| own.may(image, project))
     }
 
     /// Returns an image of the store with its facts.
@@ -113,7 +119,12 @@ impl LocalEngine {
     }
 
     /// Brings an image into the store; one that is there is compared with its registry's.
-    pub(super) async fn fetch(&self, name: &ImageName, tell: &Teller) -> Result<(), EngineError> {
+    pub(super) async fn fetch(
+        &self,
+        name: &ImageName,
+        project: &ProjectName,
+        tell: &Teller,
+    ) -> Result<(), EngineError> {
         let (subject, tell) = (name.familiar(), tell.clone());
         let progress = pull_progress(subject, tell);
         self.inner
@@ -121,7 +132,10 @@ impl LocalEngine {
             .pull(
                 name,
                 &self.inner.registries,
-                &PullOptions::default(),
+                &PullOptions {
+                    project: Some(project.clone()),
+                    ..PullOptions::default()
+                },
                 Arc::new(progress),
             )
             .await

@@ -14,9 +14,6 @@ use std::sync::Arc;
 
 /// How long a daemon that ends waits for the cgroups of its spares to be empty.
 const LEAVING: std::time::Duration = std::time::Duration::from_millis(200);
-/// For how many nodes a spare has processes ready. Most stands have two to five nodes; each costs 2 ms of background work and half a mebibyte
-/// until its stand comes, and what nobody takes is gone some seconds later.
-const SEATS: u32 = 3;
 
 impl LocalEngine {
     /// Finds every folder of a keeper: connects to the living, sweeps the dead, and ends spares of the last daemon.
@@ -96,9 +93,8 @@ impl LocalEngine {
                 if !missing || shutdown.is_asked() {
                     return;
                 }
-                engine.inner.calm.come().await;
                 let disk = engine.inner.config.spare_disk;
-                match engine.make_keeper(disk, false, SEATS).await {
+                match engine.make_keeper(disk, false).await {
                     Ok(spare) => engine.inner.spares.lock().await.push(spare),
                     Err(error) => {
                         tracing::warn!(cause = %daas_model::render_chain(&error), "cannot make a spare keeper");
@@ -110,17 +106,11 @@ impl LocalEngine {
     }
 
     /// Makes a keeper in a folder of its own and waits until it listens.
-    async fn make_keeper(
-        &self,
-        size: ByteSize,
-        durable: bool,
-        seats: u32,
-    ) -> Result<Spare, EngineError> {
+    async fn make_keeper(&self, size: ByteSize, durable: bool) -> Result<Spare, EngineError> {
         let keeper_id = new_stand_id();
         let dir = self.inner.layout.stands().join(keeper_id.as_str());
         let uid_base = lock(&self.inner.ranges).take()?;
-        let disk = (size, durable);
-        let made = self.bear(&dir, keeper_id, uid_base, disk, seats).await;
+        let made = self.bear(&dir, keeper_id, uid_base, size, durable).await;
         if made.is_err() {
             self.undo(&dir, uid_base).await;
         }
@@ -146,8 +136,8 @@ impl LocalEngine {
         dir: &Path,
         keeper_id: StandId,
         uid_base: u32,
-        (size, durable): (ByteSize, bool),
-        seats: u32,
+        size: ByteSize,
+        durable: bool,
     ) -> Result<KeeperSeed, EngineError> {
         make_dir(dir)?;
         let templates = self.inner.layout.templates();
@@ -171,7 +161,6 @@ impl LocalEngine {
                 durable,
             },
             cgroup_root: self.inner.config.cgroup_root.clone(),
-            seats,
         };
         write_seed(dir, &seed)?;
         let engine = self.clone();
@@ -217,8 +206,8 @@ impl LocalEngine {
                         &place.dir,
                         new_stand_id(),
                         place.seed.uid_base,
-                        (size, durable),
-                        0,
+                        size,
+                        durable,
                     )
                     .await?;
                 (place.dir, seed)
@@ -231,8 +220,7 @@ impl LocalEngine {
                 };
                 let spare = match spare {
                     Some(spare) => spare,
-                    // Somebody waits: what would be made for any node is made for theirs.
-                    None => self.make_keeper(size, durable, 0).await?,
+                    None => self.make_keeper(size, durable).await?,
                 };
                 write_owner(
                     &spare.dir,

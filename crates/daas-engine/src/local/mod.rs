@@ -1,6 +1,5 @@
 //! The engine of this machine: a keeper for each stand.
 
-mod calm;
 mod images;
 mod keepers;
 mod look;
@@ -15,6 +14,7 @@ pub use look::{StandUsage, Usage};
 pub use over::Over;
 pub use session::{Copied, ExecRequest, ExecSession};
 pub use terminal::AsyncPipe;
+pub use ways::InnerService;
 
 use crate::dial::Dialer;
 use crate::egress::{EgressProxy, FullConfig, FullEgress, ProxyConfig};
@@ -32,7 +32,7 @@ use daas_tasks::Supervisor;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{broadcast, mpsc};
 
 /// The suffix under which names of a stand answer inside of it; `.test` never exists outside (RFC 6761, section 6.2).
@@ -80,7 +80,7 @@ struct Inner {
     full: FullEgress,
     ways: ways::Ways,
     facts: images::FactsCache,
-    calm: calm::Calm,
+    inner_service: OnceLock<Arc<dyn InnerService>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -161,7 +161,7 @@ impl LocalEngine {
             ways: ways::Ways::default(),
             dialer,
             facts: images::FactsCache::default(),
-            calm: calm::Calm::default(),
+            inner_service: OnceLock::new(),
             config,
         };
         let engine = Self {
@@ -171,6 +171,12 @@ impl LocalEngine {
         engine.sweep_ways().await;
         engine.refill();
         Ok(engine)
+    }
+
+    /// Says what is served inside of every stand, at port 80 of its gateways. Once, before stands are connected.
+    pub fn serve_inside(&self, service: Arc<dyn InnerService>) {
+        // Only the house calls this, once.
+        let _ = self.inner.inner_service.set(service);
     }
 
     /// Returns the store of images.
@@ -313,12 +319,10 @@ impl Engine for LocalEngine {
     }
 
     async fn apply(&self, order: &Order, step: &Step, tell: &Teller) -> Result<(), EngineError> {
-        let _busy = self.inner.calm.disturb();
         self.carry_out(order, step, tell).await
     }
 
     async fn connect(&self, order: &Order) -> Result<(), EngineError> {
-        let _busy = self.inner.calm.disturb();
         self.build_roads(order).await
     }
 

@@ -1,5 +1,6 @@
 //! Steps of a plan, carried out.
 
+use super::ways::inner_names;
 use super::{LocalEngine, SUFFIX};
 use crate::dial::StandNet;
 use crate::engine::{Order, Progress, Teller};
@@ -22,7 +23,7 @@ impl LocalEngine {
         tell: &Teller,
     ) -> Result<(), EngineError> {
         match step {
-            Step::FetchImage { image } => self.fetch(image, tell).await,
+            Step::FetchImage { image } => self.fetch(image, &order.spec.project, tell).await,
             Step::Open { base } => self.open(order, base).await,
             Step::Reshape { base } => self.reshape(order, base).await,
             Step::Start { nodes } => self.start_nodes(order, nodes, tell).await,
@@ -123,7 +124,7 @@ impl LocalEngine {
         };
         // `web.stand.test` answers in every stand: files of a project may name it, whatever the stand is called.
         DnsTable {
-            names: BTreeMap::new(),
+            names: inner_names(order),
             suffix: Some(SUFFIX.into()),
             forward,
         }
@@ -237,6 +238,7 @@ impl LocalEngine {
             self.close_way(&order.id).await;
             return Ok(());
         };
+        self.open_inside(order, &link).await;
         self.open_way(order, &link).await?;
         let Some(address) = order.host_address else {
             return Ok(());

@@ -6,10 +6,11 @@ use crate::engine::Order;
 use crate::error::EngineError;
 use crate::layout::Ranges;
 use crate::link::Link;
-use daas_model::{Egress, NetworkMode, NodeName, StandId};
-use daas_tasks::Shutdown;
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use daas_model::{Egress, NetworkMode, NodeName, OWN_REGISTRY, ProjectName, StandId};
+use daas_tasks::{Handle, Shutdown};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 /// How many accesses may wait to be written down; more are dropped, the stand is not held up.
@@ -19,6 +20,31 @@ pub(super) const ACCESSES: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Ways {
     open: tokio::sync::Mutex<HashMap<StandId, Way>>,
+    inside: tokio::sync::Mutex<HashMap<StandId, Inside>>,
+}
+
+/// Something of the house that every stand finds inside its own networks, whatever its way out is.
+pub trait InnerService: Send + Sync {
+    /// Serves what connects to `listener`, which is inside a stand of `project`, until the handle's task is aborted.
+    fn serve(&self, project: &ProjectName, listener: TcpListener) -> Handle<()>;
+}
+
+/// The port at the gateways where the inner service answers: that of plain HTTP, so that its name needs none.
+const INNER_PORT: u16 = 80;
+
+/// The open listeners of the inner service, by stand.
+#[derive(Debug)]
+pub(super) struct Inside {
+    net: (u64, u64),
+    tasks: Vec<(IpAddr, Handle<()>)>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        for (_, task) in &self.tasks {
+            task.abort();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -39,6 +65,50 @@ impl Way {
 }
 
 impl LocalEngine {
+    /// Opens the inner service at every gateway of a stand, of internal networks too: it is no way out.
+    pub(super) async fn open_inside(&self, order: &Order, link: &Link) {
+        let Some(service) = self.inner.inner_service.get() else {
+            return;
+        };
+        let net = link.net.identity();
+        let gateways: BTreeSet<IpAddr> = order
+            .addresses
+            .networks
+            .values()
+            .flat_map(|network| network.gateways.iter().copied())
+            .collect();
+        let mut inside = self.inner.ways.inside.lock().await;
+        let place = inside.entry(order.id.clone()).or_insert_with(|| Inside {
+            net,
+            tasks: Vec::new(),
+        });
+        if place.net != net {
+            *place = Inside {
+                net,
+                tasks: Vec::new(),
+            };
+        }
+        for (_, task) in place.tasks.extract_if(.., |(at, _)| !gateways.contains(at)) {
+            task.abort();
+        }
+        for gateway in gateways {
+            if place.tasks.iter().any(|(at, _)| *at == gateway) {
+                continue;
+            }
+            let address = SocketAddr::new(gateway, INNER_PORT);
+            match self.inner.dialer.bind_tcp(&link.net, address).await {
+                Ok(listener) => {
+                    let task = service.serve(&order.spec.project, listener);
+                    place.tasks.push((gateway, task));
+                }
+                // The stand lives without it; the next look tries again.
+                Err(error) => {
+                    tracing::warn!(stand = %order.name, %address, cause = %daas_model::render_chain(&error), "cannot serve inside the stand");
+                }
+            }
+        }
+    }
+
     /// Opens the way that the stand's description asks for; one that is open already stays.
     pub(super) async fn open_way(&self, order: &Order, link: &Link) -> Result<(), EngineError> {
         let road = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Road {
@@ -100,6 +170,7 @@ impl LocalEngine {
 
     /// Closes the way of a stand.
     pub(super) async fn close_way(&self, stand: &StandId) {
+        self.inner.ways.inside.lock().await.remove(stand);
         let way = self.inner.ways.open.lock().await.remove(stand);
         if let Some(way) = way {
             self.end(way).await;
@@ -170,7 +241,11 @@ impl LocalEngine {
             .flatten()
             .collect();
         // Names under the stand's suffix too; with the dot for those who compare ends (Python), without it for those who compare labels (curl).
-        let suffix = [SUFFIX.to_owned(), format!(".{SUFFIX}")];
+        let suffix = [
+            SUFFIX.to_owned(),
+            format!(".{SUFFIX}"),
+            OWN_REGISTRY.to_owned(),
+        ];
         let inside: Vec<String> = inside.into_iter().chain(suffix).collect();
         proxy_environment(*gateway, &networks, &inside)
             .into_iter()
@@ -179,6 +254,17 @@ impl LocalEngine {
             .filter(|(key, _)| key != "http_proxy")
             .collect()
     }
+}
+
+/// Returns the names that answer inside a stand beside those of its nodes.
+pub(super) fn inner_names(order: &Order) -> BTreeMap<String, Vec<IpAddr>> {
+    let gateways: Vec<IpAddr> = order
+        .addresses
+        .networks
+        .values()
+        .flat_map(|network| network.gateways.iter().copied())
+        .collect();
+    [(OWN_REGISTRY.to_owned(), gateways)].into()
 }
 
 /// Writes down what stands asked of the outside.

@@ -4,11 +4,15 @@ mod auth;
 mod base64;
 mod blob;
 mod client;
+mod fetch;
 mod http;
+mod own;
 mod settings;
 mod url;
 
+pub use fetch::Fetched;
 pub(crate) use http::{Failure, Http};
+pub use own::OwnRegistry;
 pub use settings::{Credential, Credentials, ProxySettings, RegistrySettings};
 
 use crate::digest::Hasher;
@@ -17,18 +21,19 @@ use crate::progress::Progress;
 use crate::store::{LayerJob, Lease, NameInfo, Store};
 use crate::{Digest, Image, ImageError, Platform};
 use client::Client;
-use daas_model::ImageName;
+use daas_model::{ImageName, ProjectName};
 use futures_util::{StreamExt, TryStreamExt};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use url::Url;
 
 /// The registries that this house pulls from. Made once; serves any number of pulls.
 pub struct Registries {
     settings: RegistrySettings,
     http: Http,
+    own: OnceLock<Arc<dyn OwnRegistry>>,
 }
 
 /// How one image is pulled.
@@ -38,6 +43,8 @@ pub struct PullOptions {
     pub platform: Option<Platform>,
     /// Who asks; the house's credentials without.
     pub credentials: Option<Credentials>,
+    /// For which project, where our own registry is asked; for the house itself without.
+    pub project: Option<ProjectName>,
 }
 
 /// Sets the flag when it is dropped, so that blocking work sees that nobody waits for it.
@@ -63,7 +70,11 @@ impl Registries {
             }
         }
         let http = Http::new(&settings)?;
-        Ok(Self { settings, http })
+        Ok(Self {
+            settings,
+            http,
+            own: OnceLock::new(),
+        })
     }
 
     /// The mirrors of a registry and then itself.
@@ -223,6 +234,9 @@ impl Store {
         options: &PullOptions,
         progress: Arc<dyn Progress>,
     ) -> Result<Image, ImageError> {
+        if let Some(own) = registries.own(name.registry()) {
+            return self.take_own(own.as_ref(), name, options, progress).await;
+        }
         let wanted = options.platform.clone().unwrap_or_else(Platform::native);
         let bad = |why| ImageError::BadDocument {
             what: format!("the manifest of {}", name.familiar()),

@@ -1,10 +1,11 @@
+use super::incoming::Stamp;
 use super::{Store, Temp};
 use crate::digest::{Algorithm, Hasher};
 use crate::{Digest, ImageError};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 impl Store {
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -15,7 +16,8 @@ impl Store {
     }
 
     /// Returns the size of a blob, or nothing if it is not here.
-    pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
+    #[must_use]
+    pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
         std::fs::symlink_metadata(self.blob_path(digest))
             .ok()
             .filter(std::fs::Metadata::is_file)
@@ -27,8 +29,12 @@ impl Store {
         File::open(&path).map_err(ImageError::io("open", &path))
     }
 
-    /// Reads a small blob whole and checks its digest: what is on disk may have rotted.
-    pub(crate) fn read_blob(
+    /// Reads a small blob whole and checks its digest: what is on disk may have rotted. Blocks.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`] if it is not here, [`ImageError::BadDocument`] if it is larger than `limit` bytes,
+    /// [`ImageError::DigestMismatch`]; `what` names it in them.
+    pub fn read_blob(
         &self,
         digest: &Digest,
         limit: u64,
@@ -44,11 +50,21 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Stores a small blob.
+    /// Stores a small blob. Blocks.
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Digest, ImageError> {
         let mut writer = self.blob_writer(Algorithm::Sha256)?;
         writer.write(bytes)?;
         writer.commit(None)
+    }
+
+    /// Stores a small blob that is `wanted`; one that is here and right is left alone. Blocks.
+    ///
+    /// # Errors
+    /// [`ImageError::DigestMismatch`] if it is another, [`ImageError::Io`].
+    pub fn keep_blob(&self, bytes: &[u8], wanted: &Digest) -> Result<(), ImageError> {
+        let mut writer = self.blob_writer(wanted.algorithm())?;
+        writer.write(bytes)?;
+        writer.commit(Some(wanted)).map(drop)
     }
 
     pub(crate) fn blob_writer(&self, algorithm: Algorithm) -> Result<BlobWriter, ImageError> {
@@ -107,8 +123,9 @@ pub(crate) struct BlobWriter {
 
 impl BlobWriter {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        // At its place: after a write that failed in its middle the next one begins where the digest ends.
         self.file
-            .write_all(bytes)
+            .write_all_at(bytes, self.size)
             .map_err(ImageError::io("write", self.temp.path()))?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
@@ -138,14 +155,31 @@ impl BlobWriter {
 
     /// Makes the blob durable and visible, if it is the one that was `wanted`.
     pub(crate) fn commit(self, wanted: Option<&Digest>) -> Result<Digest, ImageError> {
+        let got = self.hasher.clone().finish();
+        self.commit_as(got, wanted)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.temp.path()
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// As [`BlobWriter::commit`], with the digest found by the caller.
+    pub(crate) fn commit_as(
+        self,
+        got: Digest,
+        wanted: Option<&Digest>,
+    ) -> Result<Digest, ImageError> {
         let Self {
             store,
             temp,
             file,
-            hasher,
+            size,
             ..
         } = self;
-        let got = hasher.finish();
         if let Some(wanted) = wanted
             && *wanted != got
         {
@@ -156,10 +190,14 @@ impl BlobWriter {
             });
         }
         let place = store.blob_path(&got);
-        if store.blob_size(&got).is_none() {
+        // One that was changed by something outside is replaced.
+        if !store.is_believed(&got, size) {
             file.sync_all()
                 .map_err(ImageError::io("sync", temp.path()))?;
             temp.keep_as(&place)?;
+            // What was written is what was digested. Looked at behind the rename, which counts as a change.
+            let meta = file.metadata().map_err(ImageError::io("look at", &place))?;
+            store.believe(&got, Stamp::of(&meta));
         }
         Ok(got)
     }
@@ -167,7 +205,7 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.file.write_all(bytes)?;
+        self.file.write_all_at(bytes, self.size)?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
         Ok(bytes.len())

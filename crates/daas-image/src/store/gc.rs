@@ -46,7 +46,10 @@ impl Store {
                 let Ok(digest) = Digest::parse(&format!("{algorithm}:{name}")) else {
                     continue;
                 };
-                if !roots.contains(digest.as_str()) && !self.is_leased(digest.as_str()) {
+                if !roots.contains(digest.as_str())
+                    && !self.is_leased(digest.as_str())
+                    && !self.is_referenced(&digest)
+                {
                     plan.bytes.0 += std::fs::symlink_metadata(&path).map_or(0, |m| m.len());
                     plan.blobs.push(digest);
                 }
@@ -143,6 +146,7 @@ impl Store {
             if leases.contains_key(key)
                 || leases.contains_key(ALL)
                 || (renamed && self.roots(in_use)?.contains(key))
+                || Digest::parse(key).is_ok_and(|digest| self.is_referenced(&digest))
             {
                 return Ok(false);
             }

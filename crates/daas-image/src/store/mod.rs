@@ -19,6 +19,7 @@
 
 mod blob;
 mod gc;
+mod incoming;
 mod install;
 mod lease;
 mod names;
@@ -29,6 +30,7 @@ mod unsynced;
 pub(crate) use blob::BlobWriter;
 pub(crate) use gc::partial_key;
 pub use gc::{GcPlan, InUse};
+pub use incoming::{Incoming, Outgoing, Referenced};
 pub(crate) use install::{LayerJob, check_size};
 pub(crate) use lease::ALL;
 pub use lease::Lease;
@@ -44,7 +46,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// All images of a host. Cheap to clone; all clones are one store.
 #[derive(Clone)]
@@ -61,6 +63,10 @@ struct Inner {
     leases: Mutex<lease::Leases>,
     /// Whether somebody is about to wait for the disk for all.
     settling: std::sync::atomic::AtomicBool,
+    /// Contents that were found right.
+    verified: Mutex<HashMap<crate::Digest, incoming::Verified>>,
+    /// Who else refers to contents.
+    referenced: OnceLock<Arc<dyn Referenced>>,
     /// What runs beside the caller.
     supervisor: Supervisor,
     /// One at a time works on a content; the others find it done.
@@ -135,6 +141,8 @@ impl Store {
                 leases: Mutex::default(),
                 settling: std::sync::atomic::AtomicBool::default(),
                 turns: Mutex::default(),
+                verified: Mutex::default(),
+                referenced: OnceLock::new(),
                 supervisor,
                 _lock: lock,
             }),

@@ -18,7 +18,6 @@ mod node;
 mod prepare;
 mod pressure;
 mod repeats;
-mod seats;
 pub mod state;
 mod stopping;
 
@@ -41,7 +40,7 @@ use exec::{Exec, ExecId};
 use launching::{Batch, BatchId};
 use node::Node;
 use rustix::event::epoll;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
@@ -98,10 +97,6 @@ enum Alarm {
     LookAgain,
     /// A hung up exec shall be killed.
     Hangup(ExecId),
-    /// What changed is written down.
-    State,
-    /// Seats that nobody took are sent away.
-    Seats,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -203,12 +198,6 @@ pub(crate) struct Keeper {
     stand: Option<StandLaunch>,
     bridges: BTreeMap<NetworkName, Bridge>,
     next_bridge: i32,
-    /// Whether the first bridge is there before it is known which network it is.
-    has_first_bridge: bool,
-    /// Processes that wait to be told which node they are.
-    seats: VecDeque<seats::Seat>,
-    /// Those of them that were sent away and are not reaped yet.
-    leaving: BTreeMap<i32, Group>,
     next_link: i32,
     nodes: BTreeMap<NodeName, Node>,
     batches: BTreeMap<BatchId, Batch>,
@@ -221,10 +210,7 @@ pub(crate) struct Keeper {
     conns: BTreeMap<ConnId, Conn>,
     names: names::Names,
     events: u64,
-    /// Written down at the end of this turn.
     state_dirty: bool,
-    /// Whether an alarm to write the state is set.
-    state_due: bool,
     ending: bool,
     /// Children that were reaped before anybody asked for them.
     reaped_early: BTreeMap<i32, daas_sys::process::End>,
@@ -318,8 +304,6 @@ impl Keeper {
             Alarm::Look => self.look_at_counters(),
             Alarm::LookAgain => self.look_again(),
             Alarm::NameConn(conn) => self.name_conn_over(conn),
-            Alarm::State => self.state_dirty = true,
-            Alarm::Seats => self.send_seats_away(),
         }
     }
 

@@ -16,7 +16,7 @@ use daas_sys::netlink::{self, LinkWatch, Route};
 use daas_sys::signal::Signals;
 use daas_sys::userns::{self, IdRange};
 use daas_sys::{Attempt, Fault, cgroup, mounts, netns, process};
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -112,14 +112,6 @@ pub(crate) fn live(inherited: Inherited) -> i32 {
 
 impl Keeper {
     fn prepare(seed: KeeperSeed, listener: UnixListener) -> Result<Self, KeeperError> {
-        let mut keeper = Self::furnish(seed, listener)?;
-        keeper.make_seats()?;
-        keeper.steps.take("prepare.ready")?;
-        keeper.watch_own();
-        Ok(keeper)
-    }
-
-    fn furnish(seed: KeeperSeed, listener: UnixListener) -> Result<Self, KeeperError> {
         let proof = SingleThread::prove().attempt(|| "become a keeper")?;
         check(&seed)?;
         let mut steps = Steps::from_env();
@@ -180,7 +172,8 @@ impl Keeper {
         let eyes = Eyes::open().attempt(|| "make the loop")?;
         make_logs_folder(&seed.dir)?;
         settled(&mut spawner)?;
-        Ok(Self {
+        steps.take("prepare.ready")?;
+        let mut keeper = Self {
             proof,
             seed,
             steps,
@@ -209,10 +202,7 @@ impl Keeper {
             home_net,
             stand: None,
             bridges: BTreeMap::new(),
-            next_bridge: super::adopt::FIRST_BRIDGE,
-            has_first_bridge: false,
-            seats: VecDeque::new(),
-            leaving: BTreeMap::new(),
+            next_bridge: 10,
             next_link: 100,
             nodes: BTreeMap::new(),
             batches: BTreeMap::new(),
@@ -225,11 +215,12 @@ impl Keeper {
             names: names::Names::default(),
             events: 0,
             state_dirty: true,
-            state_due: false,
             ending: false,
             reaped_early: BTreeMap::new(),
             helpers: BTreeSet::new(),
-        })
+        };
+        keeper.watch_own();
+        Ok(keeper)
     }
 
     fn watch_own(&mut self) {

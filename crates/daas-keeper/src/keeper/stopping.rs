@@ -77,7 +77,7 @@ impl Keeper {
                         asked: true,
                     };
                     node.life += 1;
-                    self.write_state_soon();
+                    self.state_dirty = true;
                 }
                 false
             }
@@ -118,7 +118,7 @@ impl Keeper {
                     let _ = self.freeze(Some(name), false);
                 }
                 self.alarm_in(grace, Alarm::Grace(name.clone(), life));
-                self.write_state_soon();
+                self.state_dirty = true;
                 if hooked {
                     self.next_pre_stop(name);
                 } else {
@@ -196,7 +196,9 @@ impl Keeper {
         while self.nodes.get(name).is_some_and(|n| n.pid().is_some()) {
             match process::reap_any() {
                 Ok(Some((pid, end))) => self.child_ended(pid, end),
-                Ok(None) if std::time::Instant::now() < until => self.await_child(until),
+                Ok(None) if std::time::Instant::now() < until => {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
                 Ok(None) | Err(_) => {
                     return Err(KeeperError::wrong(format!(
                         "node {name} does not end although it was killed"
@@ -204,8 +206,6 @@ impl Keeper {
                 }
             }
         }
-        // The word of somebody else's end may have been taken for this one's.
-        self.children_ended();
         Ok(())
     }
 
@@ -214,7 +214,7 @@ impl Keeper {
         let Some(node) = self.nodes.remove(name) else {
             return Ok(());
         };
-        self.write_state_soon();
+        self.state_dirty = true;
         self.watched.retain(|_, owner| owner.as_ref() != Some(name));
         if let Some(group) = &node.group {
             group.remove(Duration::from_secs(2))?;
@@ -253,7 +253,7 @@ impl Keeper {
                 group.freeze(frozen)?;
             }
             node.paused = frozen;
-            self.write_state_soon();
+            self.state_dirty = true;
             let (kind, word) = if frozen {
                 (EventKind::Paused, "frozen")
             } else {

@@ -109,7 +109,14 @@ async fn an_operator_makes_images_of_packages_but_not_of_the_hosts_files() {
 fn what_decides_over_others_takes_an_administrator_and_what_changes_takes_an_operator() {
     for (endpoint, access) in Server::access() {
         let wanted = match (endpoint.id, endpoint.method) {
-            ("project-grant" | "project-revoke", _) => Access::Administer,
+            (
+                "project-grant"
+                | "project-revoke"
+                | "registry-project-set"
+                | "registry-login-add"
+                | "registry-login-remove",
+                _,
+            ) => Access::Administer,
             // They answer a question that is too long for a path.
             ("project-check" | "stand-plan", Method::Post) => Access::Read,
             // They reach into nodes or take whole images along.
