@@ -10,6 +10,7 @@ mod figures;
 mod image;
 mod limit;
 mod product;
+mod registry;
 mod runc;
 
 use crate::workspace;
@@ -58,7 +59,14 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         }
         [what] if what == "alive" => alive::run(300),
         [what, most] if what == "alive" => alive::run(most.parse().context("stands are a number")?),
-        _ => bail!("usage: cargo xtask bench stand [rounds] | alive [stands]"),
+        [what] if what == "registry" => registry::run(5),
+        [what, large] if what == "registry" && large == "large" => registry::large(4 << 30),
+        [what, rounds] if what == "registry" => {
+            registry::run(rounds.parse().context("rounds are a number")?)
+        }
+        _ => bail!(
+            "usage: cargo xtask bench stand [rounds] | alive [stands] | registry [rounds | large]"
+        ),
     }
 }
 
