@@ -2,7 +2,7 @@
 
 use crate::bench::say;
 use crate::trials::{
-    HOSTS, containment_against_runc, crash_matrix, daemon_dies, hostile_neighbours, keeper_dies,
+    HOSTS, containment_against_all, crash_matrix, daemon_dies, hostile_neighbours, keeper_dies,
     many_at_once, million_files, rights_of_files_and_listeners, second_daemon_refuses,
 };
 use crate::{programs, workspace};
@@ -46,8 +46,8 @@ const CHECKS: [Check; 10] = [
     },
     Check {
         name: "containment",
-        what: "a node against Debian's runc",
-        run: containment_against_runc,
+        what: "a node against Debian's runc and libcontainer",
+        run: containment_against_all,
     },
     Check {
         name: "rights",

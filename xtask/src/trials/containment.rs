@@ -1,9 +1,10 @@
-//! What a node can see and touch, against Debian's runc on the same description.
+//! What a node can see and touch, against Debian's runc and against libcontainer on the same description.
 //!
-//! One script of busybox runs as the first process in both and tells what it finds; runc is the reference, and the
-//! script is proved on it first.
+//! One script of busybox runs as the first process in all and tells what it finds; the others are the reference, and the
+//! script is proved on them first. libcontainer is a program of its own (`tools/oracle`), outside of the product's dependencies.
 
 use super::bed::{Bed, IMAGE, busybox_tree};
+use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,7 +189,22 @@ impl Facts {
 /// # Errors
 /// Everything in which the node is wider than the reference.
 pub fn containment_against_runc(program: &Path) -> Result<String> {
-    let reference = facts_of_runc()?;
+    containment_against(program, &[("runc", facts_of_runc()?)])
+}
+
+/// As [`containment_against_runc`], and under libcontainer, which cargo builds for it.
+///
+/// # Errors
+/// As [`containment_against_runc`]; also when libcontainer does not build.
+pub fn containment_against_all(program: &Path) -> Result<String> {
+    let references = [
+        ("runc", facts_of_runc()?),
+        ("libcontainer", facts_of_libcontainer()?),
+    ];
+    containment_against(program, &references)
+}
+
+fn containment_against(program: &Path, references: &[(&str, Facts)]) -> Result<String> {
     let bed = Bed::new(program)?;
     let command = json!(["/bin/busybox", "sh", "-c", script()])
         .to_string()
@@ -214,9 +230,11 @@ pub fn containment_against_runc(program: &Path) -> Result<String> {
     };
     let facts = Facts::parse(&text)?;
     bed.api().down("facts")?;
-    let faults = facts.wider_than(&reference);
-    if !faults.is_empty() {
-        bail!("wider than runc:\n{}", faults.join("\n"));
+    for (judge, reference) in references {
+        let faults = facts.wider_than(reference);
+        if !faults.is_empty() {
+            bail!("wider than {judge}:\n{}", faults.join("\n"));
+        }
     }
     let known = ["ONE", "PATH", "HOME", "HOSTNAME"];
     let strange: Vec<&String> = facts
@@ -229,9 +247,11 @@ pub fn containment_against_runc(program: &Path) -> Result<String> {
         "nobody declared the variables {strange:?}"
     );
     bed.nothing_is_left()?;
+    let judges: Vec<&str> = references.iter().map(|(judge, _)| *judge).collect();
     Ok(format!(
-        "{} mounts, capabilities, descriptors, masked and read-only paths: nowhere wider than runc",
-        facts.mounts().len()
+        "{} mounts, capabilities, descriptors, masked and read-only paths: nowhere wider than {}",
+        facts.mounts().len(),
+        judges.join(" and ")
     ))
 }
 
@@ -241,7 +261,55 @@ pub fn containment_against_runc(program: &Path) -> Result<String> {
 /// When runc fails.
 pub fn facts_of_runc() -> Result<Facts> {
     let place = tempfile::tempdir().context("cannot make a folder")?;
-    let root = place.path().join("root");
+    bundle(place.path())?;
+    let mut runc = Command::new("runc");
+    runc.arg("--root")
+        .arg(place.path().join("state"))
+        .args(["run", "--bundle"])
+        .arg(place.path())
+        .arg(format!("daas-trial-{}", std::process::id()));
+    facts_of("runc", runc)
+}
+
+/// Runs the script under libcontainer, with the rights that a node has. Cargo builds the judge, which takes minutes the first time.
+///
+/// # Errors
+/// When it does not build, or fails.
+pub fn facts_of_libcontainer() -> Result<Facts> {
+    let manifest = workspace::root().join("tools/oracle/Cargo.toml");
+    let target = workspace::target().join("oracle");
+    let built = workspace::cargo()
+        .args(["build", "--locked", "--quiet", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(&target)
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(built.success(), "libcontainer does not build");
+    let place = tempfile::tempdir().context("cannot make a folder")?;
+    bundle(place.path())?;
+    let mut oracle = Command::new(target.join("debug/oracle"));
+    oracle
+        .arg(place.path().join("state"))
+        .arg(place.path())
+        .arg(format!("daas-trial-{}", std::process::id()));
+    facts_of("libcontainer", oracle)
+}
+
+fn facts_of(judge: &str, mut command: Command) -> Result<Facts> {
+    let output = command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {judge}"))?;
+    if !output.status.success() {
+        bail!("{judge}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Facts::parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Makes an OCI bundle of the trial image and the script, with the rights that a node has.
+fn bundle(place: &Path) -> Result<()> {
+    let root = place.join("root");
     busybox_tree(&root)?;
     let shift = 100_000;
     let chown = Command::new("chown")
@@ -250,17 +318,14 @@ pub fn facts_of_runc() -> Result<Facts> {
         .status()?;
     ensure!(chown.success(), "chown failed");
     // The mapped root must be able to walk here.
-    Command::new("chmod")
-        .arg("755")
-        .arg(place.path())
-        .status()?;
+    Command::new("chmod").arg("755").arg(place).status()?;
     let made = Command::new("runc")
         .arg("spec")
-        .current_dir(place.path())
+        .current_dir(place)
         .status()
         .context("cannot run runc")?;
     ensure!(made.success(), "runc spec failed");
-    let file = place.path().join("config.json");
+    let file = place.join("config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
     let names: Vec<String> = CAPABILITIES
         .iter()
@@ -285,18 +350,7 @@ pub fn facts_of_runc() -> Result<Facts> {
         .iter()
         .map(|kind| json!({"type": kind}))
         .collect();
+    config["linux"]["cgroupsPath"] = json!(format!("/daas-trial-{}", std::process::id()));
     std::fs::write(&file, config.to_string())?;
-    let output = Command::new("runc")
-        .arg("--root")
-        .arg(place.path().join("state"))
-        .args(["run", "--bundle"])
-        .arg(place.path())
-        .arg(format!("daas-trial-{}", std::process::id()))
-        .stdin(std::process::Stdio::null())
-        .output()
-        .context("cannot run runc")?;
-    if !output.status.success() {
-        bail!("runc run: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Facts::parse(&String::from_utf8_lossy(&output.stdout))
+    Ok(())
 }

@@ -14,7 +14,9 @@ mod survive;
 mod systemd;
 
 pub use bed::Bed;
-pub use containment::{Facts, containment_against_runc, facts_of_runc};
+pub use containment::{
+    Facts, containment_against_all, containment_against_runc, facts_of_libcontainer, facts_of_runc,
+};
 pub use crash::{Damage, crash_matrix};
 pub use fill::million_files;
 pub use host::granted_things_of_the_host;
