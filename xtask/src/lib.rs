@@ -30,7 +30,7 @@ chores:
   floors    check that each crate depends only on smaller floors
   rules     check what code may do only in its own place
   deps      check versions, sources and licences of what others wrote
-  bench stand [rounds] | alive [stands]
+  bench stand [rounds] | quick [rounds] | alive [stands]
             measure stands against others and against the kernel's limit
   soak [check...]
             run the long checks, or some of them; `soak list` names them

@@ -93,6 +93,7 @@ impl LocalEngine {
                 if !missing || shutdown.is_asked() {
                     return;
                 }
+                engine.inner.calm.come().await;
                 let disk = engine.inner.config.spare_disk;
                 match engine.make_keeper(disk, false).await {
                     Ok(spare) => engine.inner.spares.lock().await.push(spare),

@@ -1,5 +1,6 @@
 //! The engine of this machine: a keeper for each stand.
 
+mod calm;
 mod images;
 mod keepers;
 mod look;
@@ -81,6 +82,7 @@ struct Inner {
     ways: ways::Ways,
     facts: images::FactsCache,
     inner_service: OnceLock<Arc<dyn InnerService>>,
+    calm: calm::Calm,
 }
 
 impl std::fmt::Debug for Inner {
@@ -162,6 +164,7 @@ impl LocalEngine {
             dialer,
             facts: images::FactsCache::default(),
             inner_service: OnceLock::new(),
+            calm: calm::Calm::default(),
             config,
         };
         let engine = Self {
@@ -319,10 +322,12 @@ impl Engine for LocalEngine {
     }
 
     async fn apply(&self, order: &Order, step: &Step, tell: &Teller) -> Result<(), EngineError> {
+        let _busy = self.inner.calm.disturb();
         self.carry_out(order, step, tell).await
     }
 
     async fn connect(&self, order: &Order) -> Result<(), EngineError> {
+        let _busy = self.inner.calm.disturb();
         self.build_roads(order).await
     }
 

@@ -43,7 +43,7 @@ impl Keeper {
             files: BTreeMap::new(),
             ..launch
         });
-        self.state_dirty = true;
+        self.write_state_soon();
         Ok(())
     }
 
@@ -104,7 +104,7 @@ impl Keeper {
                     .collect::<Vec<_>>(),
             );
         }
-        self.state_dirty = true;
+        self.write_state_soon();
         Ok(())
     }
 

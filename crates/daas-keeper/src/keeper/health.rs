@@ -115,7 +115,7 @@ impl Keeper {
         };
         self.alarm_in(at_least(wait), Alarm::Health(name.clone(), life));
         if now != before {
-            self.state_dirty = true;
+            self.write_state_soon();
             self.tell(
                 Some(name),
                 EventKind::HealthChanged { health: now },
@@ -133,7 +133,7 @@ impl Keeper {
         let life = node.life;
         let Some(hook) = node.launch.post_start.get(at).cloned() else {
             node.post_start = None;
-            self.state_dirty = true;
+            self.write_state_soon();
             return;
         };
         node.post_start = Some(at + 1);

@@ -204,7 +204,7 @@ impl Keeper {
                 self.reply(waiter, Err(failure.clone()), Vec::new());
             }
         }
-        self.state_dirty = true;
+        self.write_state_soon();
         self.tell(Some(name), EventKind::NodeFailed, failure.message.clone());
         failure
     }
@@ -652,7 +652,7 @@ impl Keeper {
                 failure: None,
             });
         }
-        self.state_dirty = true;
+        self.write_state_soon();
         Ok(())
     }
 
@@ -784,7 +784,7 @@ impl Keeper {
         let again = node.start_again.take();
         self.names.add(name, &node.launch);
         let _ = self.steps.take("start.done");
-        self.state_dirty = true;
+        self.write_state_soon();
         self.tell(
             Some(name),
             EventKind::NodeStarted,

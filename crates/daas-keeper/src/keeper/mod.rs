@@ -97,6 +97,8 @@ enum Alarm {
     LookAgain,
     /// A hung up exec shall be killed.
     Hangup(ExecId),
+    /// What changed is written down.
+    State,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -210,7 +212,10 @@ pub(crate) struct Keeper {
     conns: BTreeMap<ConnId, Conn>,
     names: names::Names,
     events: u64,
+    /// Written down at the end of this turn.
     state_dirty: bool,
+    /// Whether an alarm to write the state is set.
+    state_due: bool,
     ending: bool,
     /// Children that were reaped before anybody asked for them.
     reaped_early: BTreeMap<i32, daas_sys::process::End>,
@@ -304,6 +309,7 @@ impl Keeper {
             Alarm::Look => self.look_at_counters(),
             Alarm::LookAgain => self.look_again(),
             Alarm::NameConn(conn) => self.name_conn_over(conn),
+            Alarm::State => self.state_dirty = true,
         }
     }
 

@@ -215,6 +215,7 @@ impl Keeper {
             names: names::Names::default(),
             events: 0,
             state_dirty: true,
+            state_due: false,
             ending: false,
             reaped_early: BTreeMap::new(),
             helpers: BTreeSet::new(),

@@ -1,10 +1,11 @@
 //! What a keeper writes down for whoever comes after it.
 
-use super::Keeper;
+use super::{Alarm, Keeper};
 use crate::protocol::VERSION;
 use daas_model::{StandId, StandName, StandObserved};
 use daas_sys::process;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The content of `state.json`: how a stand was when its keeper last changed anything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,9 +25,23 @@ pub struct KeeperState {
 /// The name of the file.
 pub(crate) const STATE: &str = "state.json";
 
+/// How long a change may be in memory only, while its keeper lives to tell it. Writing is 1 to 8 ms of the file system's journal when the disk is busy,
+/// and a start changes the state once per node: whoever waits for the start shall not wait for that. Exit codes never wait.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(50);
+
 impl Keeper {
+    /// Notes a change that is no end of a program: what was started, asked for, healthy. A keeper that is killed right after it takes the news along, and
+    /// all that they are about.
+    pub(super) fn write_state_soon(&mut self) {
+        if !self.state_due {
+            self.state_due = true;
+            self.alarm_in(WRITTEN_WITHIN, Alarm::State);
+        }
+    }
+
     pub(super) fn write_state(&mut self) {
         self.state_dirty = false;
+        self.state_due = false;
         let pid = i32::try_from(std::process::id()).unwrap_or(0);
         let state = KeeperState {
             version: VERSION,

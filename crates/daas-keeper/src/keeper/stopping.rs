@@ -77,7 +77,7 @@ impl Keeper {
                         asked: true,
                     };
                     node.life += 1;
-                    self.state_dirty = true;
+                    self.write_state_soon();
                 }
                 false
             }
@@ -118,7 +118,7 @@ impl Keeper {
                     let _ = self.freeze(Some(name), false);
                 }
                 self.alarm_in(grace, Alarm::Grace(name.clone(), life));
-                self.state_dirty = true;
+                self.write_state_soon();
                 if hooked {
                     self.next_pre_stop(name);
                 } else {
@@ -214,7 +214,7 @@ impl Keeper {
         let Some(node) = self.nodes.remove(name) else {
             return Ok(());
         };
-        self.state_dirty = true;
+        self.write_state_soon();
         self.watched.retain(|_, owner| owner.as_ref() != Some(name));
         if let Some(group) = &node.group {
             group.remove(Duration::from_secs(2))?;
@@ -253,7 +253,7 @@ impl Keeper {
                 group.freeze(frozen)?;
             }
             node.paused = frozen;
-            self.state_dirty = true;
+            self.write_state_soon();
             let (kind, word) = if frozen {
                 (EventKind::Paused, "frozen")
             } else {
