@@ -10,7 +10,7 @@ use daas_api::Failure;
 use daas_engine::{Engine, Happening, HappeningKind};
 use daas_model::{StandId, StandName};
 use daas_plan::Step;
-use daas_store::Store;
+use daas_store::{Batch, Store};
 use daas_tasks::{Supervisor, Wake};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,8 @@ fn is_worth_an_event(kind: &HappeningKind) -> bool {
     )
 }
 
+/// How many events are written at once at most.
+const TOGETHER: usize = 64;
 /// How many turns of stands work at once. More than cores, because a turn waits for the disk and the kernel's network lock.
 const AT_ONCE: usize = 6;
 
@@ -176,7 +178,16 @@ impl<E: Engine> Keep<E> {
                     () = shutdown.asked() => return,
                 };
                 match heard {
-                    Ok(happening) => keep.hear(happening).await,
+                    Ok(happening) => {
+                        let mut all = vec![happening];
+                        // What came together is flushed together: three nodes that start are one write and not three.
+                        while all.len() < TOGETHER
+                            && let Ok(next) = happenings.try_recv()
+                        {
+                            all.push(next);
+                        }
+                        keep.hear(all).await;
+                    }
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         tracing::warn!(
                             missed,
@@ -192,24 +203,28 @@ impl<E: Engine> Keep<E> {
         });
     }
 
-    async fn hear(&self, happening: Happening) {
-        let name = self.name_of(&happening.stand);
-        let Some(name) = name else { return };
-        if let Some(live) = lock(&self.live).get(&name) {
-            live.wake.call();
+    async fn hear(&self, happenings: Vec<Happening>) {
+        let mut batch = Ok(Batch::new());
+        for happening in happenings {
+            let Some(name) = self.name_of(&happening.stand) else {
+                continue;
+            };
+            if let Some(live) = lock(&self.live).get(&name) {
+                live.wake.call();
+            }
+            if is_worth_an_event(&happening.kind) {
+                let at_ms = happening.at_ms;
+                let record = HappeningRecord::of(&name, happening);
+                batch = batch.and_then(|batch| batch.event(name.as_str(), at_ms, &record));
+            }
         }
-        if !is_worth_an_event(&happening.kind) {
-            return;
-        }
-        let at_ms = happening.at_ms;
-        let record = HappeningRecord::of(&name, happening);
-        if let Err(error) = self
-            .shared
-            .store
-            .add_event(name.as_str(), at_ms, &record)
-            .await
-        {
-            tracing::error!(cause = %error, "cannot remember an event");
+        let written = match batch {
+            Ok(batch) if batch.is_empty() => return,
+            Ok(batch) => self.shared.store.commit(batch).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            tracing::error!(cause = %error, "cannot remember events");
         }
     }
 

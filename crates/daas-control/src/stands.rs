@@ -225,12 +225,14 @@ impl Control {
             )?;
         }
         self.keep.steps().take("record.keep")?;
-        self.store.commit(batch).await?;
+        // The loops begin while the disk still writes: what they do a crash undoes, because a stand that no record knows is closed. The answer waits.
+        let (_, on_disk) = self.store.commit_early(batch).await?;
         self.keep.steps().take("record.kept")?;
         let operations = names
             .iter()
             .map(|name| self.begin(name, OperationKind::Up))
             .collect::<Result<_, _>>()?;
+        on_disk.await?;
         Ok(Accepted {
             operations,
             diagnostics: diagnostic_views(&outcome),

@@ -107,6 +107,13 @@ pub enum StoreError {
         #[source]
         source: Arc<rusqlite::Error>,
     },
+    /// The disk did not take what was committed.
+    #[error("cannot bring the records to the disk")]
+    Flush {
+        /// Why not.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
     /// The writer has ended.
     #[error("cannot write the records: the store is closed")]
     Closed,
@@ -153,6 +160,7 @@ impl Explain for StoreError {
             Self::Record { .. } => "record-damaged",
             Self::Cut { .. } => "changes-cut",
             Self::Sqlite { .. } => "store-failed",
+            Self::Flush { .. } => "store-not-flushed",
             Self::Closed => "store-closed",
         }
     }
@@ -166,6 +174,7 @@ impl Explain for StoreError {
             | Self::Newer { .. }
             | Self::Record { .. }
             | Self::Network { .. }
+            | Self::Flush { .. }
             | Self::Sqlite { .. } => Kind::Outside,
             Self::Locked { .. } | Self::Conflict { .. } | Self::Cut { .. } => Kind::Conflict,
             Self::Closed => Kind::Busy {
@@ -184,6 +193,7 @@ impl Explain for StoreError {
             Self::Foreign { .. } => Some("give DaaS a directory of its own".into()),
             Self::Newer { .. } => Some("run the newer DaaS again, or put back the records from before its first start".into()),
             Self::Conflict { .. } => Some("read it again and repeat the change".into()),
+            Self::Flush { .. } => Some("look after the disk, then start the daemon again: until then nothing is written any more".into()),
             Self::Io { .. } | Self::Record { .. } | Self::Cut { .. } | Self::Sqlite { .. } | Self::Closed => None,
         }
     }

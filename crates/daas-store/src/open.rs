@@ -21,6 +21,8 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 pub(crate) struct Opened {
     pub(crate) writer: Connection,
     pub(crate) reader: Connection,
+    /// The log of SQLite, which holds every commit until it is copied into the file of records.
+    pub(crate) log: fs::File,
     pub(crate) lock: DirLock,
 }
 
@@ -58,9 +60,17 @@ pub(crate) fn open(dir: &Path) -> Result<Opened, StoreError> {
     reader
         .pragma_update(None, "query_only", true)
         .map_err(StoreError::sqlite("open"))?;
+    let log = RECORDS_FILE.to_owned() + "-wal";
+    // The same file for as long as a connection is open: SQLite removes it with the last one (sqlite.org/wal.html, section 4).
+    let log = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(dir.join(&log))
+        .map_err(StoreError::io("open", &dir.join(&log)))?;
     Ok(Opened {
         writer,
         reader,
+        log,
         lock,
     })
 }
@@ -83,8 +93,10 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection
         .pragma_update(None, "journal_mode", "WAL")
         .map_err(failed)?;
+    // NORMAL flushes all that FULL does except the log after each commit: that the writer does itself, so that who only needs to see a change need not
+    // wait for the disk (decisions/0011).
     connection
-        .pragma_update(None, "synchronous", "FULL")
+        .pragma_update(None, "synchronous", "NORMAL")
         .map_err(failed)?;
     connection
         .pragma_update(None, "trusted_schema", false)

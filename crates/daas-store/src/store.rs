@@ -56,6 +56,7 @@ impl Store {
         Self::start(
             Arc::new(Mutex::new(opened.writer)),
             Arc::new(Mutex::new(opened.reader)),
+            Box::new(move || opened.log.sync_data()),
             Some(opened.lock),
         )
     }
@@ -66,12 +67,13 @@ impl Store {
     /// [`StoreError::Sqlite`] if there is no memory left.
     pub fn in_memory() -> Result<Self, StoreError> {
         let connection = Arc::new(Mutex::new(open::open_in_memory()?));
-        Self::start(connection.clone(), connection, None)
+        Self::start(connection.clone(), connection, Box::new(|| Ok(())), None)
     }
 
     fn start(
         writer: Arc<Mutex<Connection>>,
         reader: Arc<Mutex<Connection>>,
+        flush: writer::Flush,
         lock: Option<DirLock>,
     ) -> Result<Self, StoreError> {
         let (revision, event) = {
@@ -100,7 +102,7 @@ impl Store {
         let (jobs, queue) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer::run(&writer, &queue, &news))
+            .spawn(move || writer::run(&writer, &queue, &news, &flush))
             .map_err(StoreError::io("start the writer of", "records"))?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -335,7 +337,34 @@ impl Store {
     /// [`StoreError::Conflict`] if an expectation is not met; [`StoreError::Sqlite`] if the disk refuses;
     /// [`StoreError::Closed`] if the writer has ended.
     pub async fn commit(&self, batch: Batch) -> Result<Revision, StoreError> {
-        self.send(batch)?.await.map_err(|_| StoreError::Closed)?
+        self.send(batch, None)?
+            .await
+            .map_err(|_| StoreError::Closed)?
+    }
+
+    /// Makes all changes of `batch`, or none; returns the store's revision as soon as everybody can read them, and a future that ends when they are on
+    /// the disk.
+    ///
+    /// For work that a crash may undo as well: until the future has ended, a crash of the machine forgets the change. The flush happens whether the
+    /// future is waited for or dropped.
+    ///
+    /// # Errors
+    /// As [`Store::commit`], the future's own if the disk refuses.
+    pub async fn commit_early(
+        &self,
+        batch: Batch,
+    ) -> Result<(Revision, impl Future<Output = Result<(), StoreError>>), StoreError> {
+        let (seen, visible) = oneshot::channel();
+        let done = self.send(batch, Some(seen))?;
+        let on_disk = async { done.await.map_err(|_| StoreError::Closed)?.map(drop) };
+        match visible.await {
+            Ok(revision) => Ok((revision, on_disk)),
+            // Not made: the reason comes the other way.
+            Err(_) => match on_disk.await {
+                Err(error) => Err(error),
+                Ok(()) => Err(StoreError::Closed),
+            },
+        }
     }
 
     /// Does as [`Store::commit`] and blocks the thread meanwhile; not for async code.
@@ -343,7 +372,7 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn commit_blocking(&self, batch: Batch) -> Result<Revision, StoreError> {
-        self.send(batch)?
+        self.send(batch, None)?
             .blocking_recv()
             .map_err(|_| StoreError::Closed)?
     }
@@ -351,13 +380,14 @@ impl Store {
     fn send(
         &self,
         batch: Batch,
+        seen: Option<oneshot::Sender<Revision>>,
     ) -> Result<oneshot::Receiver<Result<Revision, StoreError>>, StoreError> {
         let (done, answer) = oneshot::channel();
         self.inner
             .jobs
             .as_ref()
             .ok_or(StoreError::Closed)?
-            .send(Job { batch, done })
+            .send(Job { batch, seen, done })
             .map_err(|_| StoreError::Closed)?;
         Ok(answer)
     }

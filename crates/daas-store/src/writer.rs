@@ -5,12 +5,15 @@ use crate::error::StoreError;
 use crate::event::EventId;
 use crate::record::{Revision, sum};
 use rusqlite::{Connection, OptionalExtension, Savepoint, TransactionBehavior};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use tokio::sync::{oneshot, watch};
 
 /// One batch that waits for the writer.
 pub(crate) struct Job {
     pub(crate) batch: Batch,
+    /// Is told when everybody can read the change, before it is on the disk.
+    pub(crate) seen: Option<oneshot::Sender<Revision>>,
     pub(crate) done: oneshot::Sender<Result<Revision, StoreError>>,
 }
 
@@ -19,6 +22,9 @@ pub(crate) struct News {
     pub(crate) revision: watch::Sender<Revision>,
     pub(crate) event: watch::Sender<EventId>,
 }
+
+/// Brings to the disk what was committed.
+pub(crate) type Flush = Box<dyn Fn() -> io::Result<()> + Send>;
 
 /// How many batches share one flush of the disk at most: bounds how long the first of them waits.
 const TOGETHER: usize = 256;
@@ -30,8 +36,15 @@ const EVENTS_KEPT: u64 = 100_000;
 const CUT_EVERY: u32 = 1_000;
 
 /// Runs until every sender of jobs is gone.
-pub(crate) fn run(connection: &Arc<Mutex<Connection>>, jobs: &mpsc::Receiver<Job>, news: &News) {
+pub(crate) fn run(
+    connection: &Arc<Mutex<Connection>>,
+    jobs: &mpsc::Receiver<Job>,
+    news: &News,
+    flush: &Flush,
+) {
     let mut commits = 0u32;
+    // After a flush that failed the kernel may have thrown away what it could not write, and a later flush would not say so: nothing is believed any more.
+    let mut broken: Option<StoreError> = None;
     while let Ok(first) = jobs.recv() {
         let mut waiting = vec![first];
         while waiting.len() < TOGETHER {
@@ -40,6 +53,10 @@ pub(crate) fn run(connection: &Arc<Mutex<Connection>>, jobs: &mpsc::Receiver<Job
                 Err(_) => break,
             }
         }
+        if let Some(error) = &broken {
+            refuse(waiting, error);
+            continue;
+        }
         let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
         let batches: Vec<&Batch> = waiting.iter().map(|job| &job.batch).collect();
         commits = commits.wrapping_add(1);
@@ -47,6 +64,20 @@ pub(crate) fn run(connection: &Arc<Mutex<Connection>>, jobs: &mpsc::Receiver<Job
         drop(connection);
         match outcome {
             Ok((results, revision, event)) => {
+                for (job, result) in waiting.iter_mut().zip(&results) {
+                    // Dropped unsent where the change was not made; nobody may be waiting either.
+                    if let (Some(seen), Ok(revision)) = (job.seen.take(), result) {
+                        let _ = seen.send(*revision);
+                    }
+                }
+                if let Err(source) = flush() {
+                    let error = StoreError::Flush {
+                        source: Arc::new(source),
+                    };
+                    refuse(waiting, &error);
+                    broken = Some(error);
+                    continue;
+                }
                 news.revision
                     .send_if_modified(|known| std::mem::replace(known, revision) != revision);
                 news.event.send_if_modified(|known| {
@@ -57,12 +88,14 @@ pub(crate) fn run(connection: &Arc<Mutex<Connection>>, jobs: &mpsc::Receiver<Job
                     let _ = job.done.send(result);
                 }
             }
-            Err(error) => {
-                for job in waiting {
-                    let _ = job.done.send(Err(error.clone()));
-                }
-            }
+            Err(error) => refuse(waiting, &error),
         }
+    }
+}
+
+fn refuse(waiting: Vec<Job>, error: &StoreError) {
+    for job in waiting {
+        let _ = job.done.send(Err(error.clone()));
     }
 }
 
@@ -227,4 +260,71 @@ fn meet(
         expected: expect.to_string(),
         found,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open::open_in_memory;
+
+    /// A writer whose flush answers what it is given, when it is given.
+    fn writer() -> (
+        mpsc::Sender<Job>,
+        mpsc::Sender<io::Result<()>>,
+        watch::Receiver<Revision>,
+    ) {
+        let connection = Arc::new(Mutex::new(open_in_memory().unwrap()));
+        let (jobs, queue) = mpsc::channel();
+        let (answers, answer) = mpsc::channel::<io::Result<()>>();
+        let (revision, told) = watch::channel(Revision(0));
+        let news = News {
+            revision,
+            event: watch::channel(EventId(0)).0,
+        };
+        let flush: Flush = Box::new(move || answer.recv().map_err(io::Error::other)?);
+        std::thread::spawn(move || run(&connection, &queue, &news, &flush));
+        (jobs, answers, told)
+    }
+
+    type Ask = (
+        oneshot::Receiver<Revision>,
+        oneshot::Receiver<Result<Revision, StoreError>>,
+    );
+
+    fn ask(jobs: &mpsc::Sender<Job>) -> Ask {
+        let (seen, visible) = oneshot::channel();
+        let (done, answer) = oneshot::channel();
+        let batch = Batch::new().event("topic", 1, &"an event").unwrap();
+        let seen = Some(seen);
+        jobs.send(Job { batch, seen, done }).unwrap();
+        (visible, answer)
+    }
+
+    #[test]
+    fn a_change_is_seen_before_it_is_on_the_disk_and_done_only_after() {
+        let (jobs, answers, _told) = writer();
+        let (visible, mut answer) = ask(&jobs);
+        visible.blocking_recv().unwrap();
+        assert!(answer.try_recv().is_err());
+        answers.send(Ok(())).unwrap();
+        answer.blocking_recv().unwrap().unwrap();
+    }
+
+    #[test]
+    fn after_a_flush_that_failed_nothing_is_believed_any_more() {
+        let (jobs, answers, told) = writer();
+        let (_, answer) = ask(&jobs);
+        answers.send(Err(rustix::io::Errno::IO.into())).unwrap();
+        assert!(matches!(
+            answer.blocking_recv().unwrap(),
+            Err(StoreError::Flush { .. })
+        ));
+        let (visible, answer) = ask(&jobs);
+        assert!(visible.blocking_recv().is_err());
+        assert!(matches!(
+            answer.blocking_recv().unwrap(),
+            Err(StoreError::Flush { .. })
+        ));
+        assert_eq!(*told.borrow(), Revision(0));
+    }
 }
