@@ -62,17 +62,43 @@ pub(crate) fn open(dir: &Path) -> Result<Opened, StoreError> {
         .map_err(StoreError::sqlite("open"))?;
     let log = RECORDS_FILE.to_owned() + "-wal";
     // The same file for as long as a connection is open: SQLite removes it with the last one (sqlite.org/wal.html, section 4).
+    let log = dir.join(log);
     let log = OpenOptions::new()
         .read(true)
         .write(true)
-        .open(dir.join(&log))
-        .map_err(StoreError::io("open", &dir.join(&log)))?;
+        .open(&log)
+        .and_then(|file| stretch(&file).map(|()| file))
+        .map_err(StoreError::io("open", &log))?;
     Ok(Opened {
         writer,
         reader,
         log,
         lock,
     })
+}
+
+/// How long the log becomes before SQLite begins it anew: 1,000 pages with their heads (sqlite.org/pragma.html#pragma_wal_autocheckpoint), and the file's
+/// own head (sqlite.org/fileformat2.html, section 4.1).
+const LOG_BYTES: u64 = 1000 * (4096 + 24) + 32;
+
+/// Fills the log with zeros up to the length that it will have, so that a commit overwrites and does not lengthen it: then a flush is one write of the
+/// disk and no commit of the file system's journal, for which everybody else who makes or removes a file would wait too.
+///
+/// What follows the last whole frame SQLite does not look at: its log always ends in what an earlier round left there.
+fn stretch(log: &fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let mut at = log.metadata()?.len();
+    if at >= LOG_BYTES {
+        return Ok(());
+    }
+    let zeros = [0; 64 << 10];
+    while at < LOG_BYTES {
+        let rest = usize::try_from(LOG_BYTES - at).unwrap_or(zeros.len());
+        let piece = zeros.get(..rest.min(zeros.len())).unwrap_or(&zeros);
+        log.write_all_at(piece, at)?;
+        at += piece.len() as u64;
+    }
+    log.sync_all()
 }
 
 /// Opens records that live only in memory.
