@@ -57,6 +57,7 @@ fn main() {
                 durable: false,
             },
             cgroup_root: cgroup_root.clone(),
+            seats: if warm { 3 } else { 0 },
         };
         std::thread::sleep(Duration::from_millis(150));
         let cold = Instant::now();

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 pub(crate) enum Birth {
     /// The first process of a node.
     Node(Box<NodeBirth>),
+    /// A process that will be the first of a node, when it is told of which.
+    Seat(Box<SeatBirth>),
     /// A further process of a node.
     Exec(Box<ExecBirth>),
     /// A helper that reads or writes files of a node.
@@ -32,17 +34,30 @@ pub(crate) enum Born {
 /// The place of a descriptor among those of its frame.
 pub(crate) type FdAt = usize;
 
-/// The first process of a node.
+/// A process that waits, in namespaces of its own, to be told which node it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SeatBirth {
+    /// The child's end of the socket that it reports through and is told what to be.
+    pub(crate) status: FdAt,
+    /// The detached `/dev`.
+    pub(crate) dev: FdAt,
+    /// The v2 cgroup folder.
+    pub(crate) cgroup: FdAt,
+    /// Whether the v2 tree is shown at `/sys/fs/cgroup`.
+    pub(crate) show_cgroups: bool,
+}
+
+/// The first process of a node: what the spawner is told to bear, or a seat what it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct NodeBirth {
     /// The launch as the engine gave it.
     pub(crate) launch: NodeLaunch,
-    /// The child's end of the socket that it reports through.
-    pub(crate) status: FdAt,
+    /// The child's end of the socket that it reports through; a seat has it.
+    pub(crate) status: Option<FdAt>,
     /// A detached bind of the node's merged root.
     pub(crate) root: FdAt,
-    /// The detached `/dev`.
-    pub(crate) dev: FdAt,
+    /// The detached `/dev`; a seat has it.
+    pub(crate) dev: Option<FdAt>,
     /// The v2 cgroup folder.
     pub(crate) cgroup: FdAt,
     /// Files of v1 cgroups to join.
@@ -78,6 +93,8 @@ pub(crate) struct HostMounts {
 pub(crate) struct LinkPlan {
     /// Its index inside.
     pub(crate) index: i32,
+    /// Its link address.
+    pub(crate) mac: [u8; 6],
     /// Its addresses and their prefixes.
     pub(crate) addresses: Vec<(IpAddr, u8)>,
     /// Default routes.
@@ -196,6 +213,8 @@ pub(crate) enum CopyWay {
 pub(crate) enum Report {
     /// The file systems are ready; the network may come.
     Mounted,
+    /// A seat is ready to be told what it is.
+    Seated,
     /// The network is configured; two descriptors (UDP, TCP) come along when the resolver was wanted.
     Networked,
     /// A terminal was made; its master comes along.

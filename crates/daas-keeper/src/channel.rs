@@ -103,6 +103,11 @@ impl Channel {
         Ok((got == 1).then_some(byte[0]))
     }
 
+    /// Takes a raw byte that has come in one piece with the last frame.
+    pub(crate) fn take_byte(&mut self) -> Option<u8> {
+        self.decoder.take_byte()
+    }
+
     /// Sends raw bytes.
     pub(crate) fn send_bytes(&self, bytes: &[u8]) -> io::Result<()> {
         fdpass::send(self.fd.as_fd(), bytes, &[]).map(|_| ())

@@ -4,14 +4,14 @@
 //! cgroups and the kill score need the host's root as owner of the files, sysctls and files in new file systems one that exists inside, PDEATHSIG is forgotten at every
 //! change of user, and the filter comes last.
 
-use crate::birth::{LinkPlan, MountPlan, MountWhat, NodeBirth, Person, Report, go};
+use crate::birth::{FdAt, HostMounts, LinkPlan, MountPlan, MountWhat, NodeBirth, Person, Report, go};
 use crate::channel::Channel;
 use crate::child::{
     At, Step, become_person, fd, follow_keeper, give_up, go_to, join, limit, make_terminal, refuse,
     run_program, take_terminal,
 };
 use crate::copy_up;
-use crate::launch::NetworkLaunch;
+use crate::launch::{NetworkLaunch, NodeLaunch};
 use crate::spawner::Filters;
 use daas_sys::birth::SingleThread;
 use daas_sys::mounts::{self, MountFlags};
@@ -34,27 +34,40 @@ pub(crate) fn live(
     fds: &[OwnedFd],
     filters: &Filters,
 ) -> i32 {
-    let Some(status) = fds.get(birth.status).and_then(|fd| fd.try_clone().ok()) else {
+    let given = birth.status.and_then(|at| fds.get(at));
+    let Some(status) = given.and_then(|fd| fd.try_clone().ok()) else {
         return 126;
     };
     let status = Channel::new(status);
-    let launch = &birth.launch;
+    match prepare(birth, fds, &status) {
+        Ok(()) => become_program(proof, &birth.launch, filters, &status),
+        Err(failure) => give_up(&status, failure),
+    }
+}
+
+/// The last steps, when everything is in place.
+pub(crate) fn become_program(
+    proof: &SingleThread,
+    launch: &NodeLaunch,
+    filters: &Filters,
+    status: &Channel,
+) -> i32 {
     let person = Person {
         uid: launch.uid,
         gid: launch.gid,
         groups: launch.groups.clone(),
         rights: launch.rights.clone(),
     };
-    let become_node = || become_person(&person, filters, &status);
+    let become_node = || become_person(&person, filters, status);
     let run = || match become_node() {
-        Ok(()) => give_up(&status, run_program(&launch.argv, &launch.env)),
-        Err(failure) => give_up(&status, failure),
+        Ok(()) => give_up(status, run_program(&launch.argv, &launch.env)),
+        Err(failure) => give_up(status, failure),
     };
-    match prepare(birth, fds, &status) {
+    if launch.init {
         // Before the filter, which knows no clone3: what process 1 bears becomes the node's person by itself.
-        Ok(()) if launch.init => crate::child_init::live(proof, &status, run, become_node),
-        Ok(()) => run(),
-        Err(failure) => give_up(&status, failure),
+        crate::child_init::live(proof, status, run, become_node)
+    } else {
+        run()
     }
 }
 
@@ -84,9 +97,23 @@ fn prepare(birth: &NodeBirth, fds: &[OwnedFd], status: &Channel) -> Step<()> {
     rustix::process::chdir(ROOT).at(|| "enter the root")?;
     let root = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .at(|| "open the root")?;
-    mount_system(birth, fds, &root)?;
+    mount_system(&System::of(birth), fds, birth.dev, &root)?;
+    fill_root(birth, fds, &root)?;
+    drop(root);
+    let terminal = dress(birth, status)?;
+    status
+        .send_parcel(&Report::Mounted, &[])
+        .at(|| "tell the keeper")?;
+    bring_up_network(birth, status)?;
+    take_place(birth, fds, terminal.as_ref())?;
+    wait_for(status, go::EXEC)
+}
+
+/// Mounts what the node asked for, and makes the root ours.
+pub(crate) fn fill_root(birth: &NodeBirth, fds: &[OwnedFd], root: &OwnedFd) -> Step<()> {
+    let launch = &birth.launch;
     for plan in &birth.mounts {
-        mount_one(plan, fds, &root)?;
+        mount_one(plan, fds, root)?;
     }
     if launch.read_only_root {
         mounts::restrict(
@@ -99,11 +126,12 @@ fn prepare(birth: &NodeBirth, fds: &[OwnedFd], status: &Channel) -> Step<()> {
         )
         .at(|| "make the root read-only")?;
     }
-    mounts::enter_root().at(|| "make the root ours")?;
-    drop(root);
-    if launch.rights.masks {
-        mask()?;
-    }
+    mounts::enter_root().at(|| "make the root ours")
+}
+
+/// Names the host and makes the terminal, where there is one.
+pub(crate) fn dress(birth: &NodeBirth, status: &Channel) -> Step<Option<OwnedFd>> {
+    let launch = &birth.launch;
     if !launch.host.uts {
         rustix::system::sethostname(launch.hostname.as_bytes())
             .at(|| format!("name the host `{}`", launch.hostname))?;
@@ -111,18 +139,21 @@ fn prepare(birth: &NodeBirth, fds: &[OwnedFd], status: &Channel) -> Step<()> {
             process::set_domain_name(domain).at(|| format!("name the domain `{domain}`"))?;
         }
     }
-    let terminal = match birth.stdio {
-        None => Some(make_terminal(status, None, launch.uid, launch.gid)?),
-        Some(_) => None,
-    };
-    status
-        .send_parcel(&Report::Mounted, &[])
-        .at(|| "tell the keeper")?;
-    bring_up_network(birth, status)?;
+    match birth.stdio {
+        None => make_terminal(status, None, launch.uid, launch.gid).map(Some),
+        Some(_) => Ok(None),
+    }
+}
 
-    go_to(&launch.cwd)?;
-    limit(&launch.rlimits)?;
-    match (&terminal, birth.stdio) {
+/// Goes to the working folder, sets limits and takes the standard descriptors.
+pub(crate) fn take_place(
+    birth: &NodeBirth,
+    fds: &[OwnedFd],
+    terminal: Option<&OwnedFd>,
+) -> Step<()> {
+    go_to(&birth.launch.cwd)?;
+    limit(&birth.launch.rlimits)?;
+    match (terminal, birth.stdio) {
         (Some(slave), _) => {
             show_console(slave)?;
             take_terminal(slave.as_fd())?;
@@ -134,7 +165,7 @@ fn prepare(birth: &NodeBirth, fds: &[OwnedFd], status: &Channel) -> Step<()> {
         }
         (None, None) => {}
     }
-    wait_for(status, go::EXEC)
+    Ok(())
 }
 
 /// Sysctls that belong to the namespaces of the node; everything else would be the host's.
@@ -202,7 +233,7 @@ fn set_oom_score(score: i32) -> Step<()> {
 }
 
 /// Opens one of the folders that the system's file systems are mounted over; an image in which it is a link is refused (security row S1).
-fn system_folder(root: &OwnedFd, name: &str) -> Step<OwnedFd> {
+pub(crate) fn system_folder(root: &OwnedFd, name: &str) -> Step<OwnedFd> {
     let open = || {
         let resolve = rustix::fs::ResolveFlags::IN_ROOT | rustix::fs::ResolveFlags::NO_SYMLINKS;
         mounts::open_in(
@@ -233,7 +264,7 @@ fn system_folder(root: &OwnedFd, name: &str) -> Step<OwnedFd> {
 }
 
 /// What the system's own file systems forbid.
-const SYSTEM: MountFlags = MountFlags {
+pub(crate) const SYSTEM: MountFlags = MountFlags {
     read_only: false,
     no_suid: true,
     no_dev: true,
@@ -241,8 +272,36 @@ const SYSTEM: MountFlags = MountFlags {
     no_atime: false,
 };
 
-fn mount_system(birth: &NodeBirth, fds: &[OwnedFd], root: &OwnedFd) -> Step<()> {
-    let host = birth.host;
+/// What the system's own file systems are like.
+pub(crate) struct System {
+    pub(crate) shm_size: u64,
+    pub(crate) masks: bool,
+    pub(crate) show_cgroups: bool,
+    pub(crate) host: HostMounts,
+}
+
+impl System {
+    /// The size of `/dev/shm` that nobody changed, as Docker's.
+    pub(crate) const SHM: u64 = 64 << 20;
+
+    fn of(birth: &NodeBirth) -> Self {
+        Self {
+            shm_size: birth.launch.shm_size.map_or(Self::SHM, |s| s.0),
+            masks: birth.launch.rights.masks,
+            show_cgroups: birth.show_cgroups,
+            host: birth.host,
+        }
+    }
+}
+
+/// Mounts the system's file systems at the plain folders of `root`, and masks them.
+pub(crate) fn mount_system(
+    system: &System,
+    fds: &[OwnedFd],
+    dev_at: Option<FdAt>,
+    root: &OwnedFd,
+) -> Step<()> {
+    let host = system.host;
     let place =
         |kind: &str, options: &[(&str, Option<&str>)], flags: MountFlags, name: &str| -> Step<()> {
             let folder = system_folder(root, name)?;
@@ -263,7 +322,10 @@ fn mount_system(birth: &NodeBirth, fds: &[OwnedFd], root: &OwnedFd) -> Step<()> 
         };
     place("proc", &[], SYSTEM, "proc")?;
     let dev = system_folder(root, "dev")?;
-    mounts::attach(fd(fds, birth.dev)?, dev.as_fd(), "").at(|| "mount /dev")?;
+    let Some(made) = dev_at else {
+        return refuse("mount /dev", "this is a mistake of the keeper");
+    };
+    mounts::attach(fd(fds, made)?, dev.as_fd(), "").at(|| "mount /dev")?;
     let pts = [
         ("newinstance", None),
         ("ptmxmode", Some("0666")),
@@ -279,7 +341,7 @@ fn mount_system(birth: &NodeBirth, fds: &[OwnedFd], root: &OwnedFd) -> Step<()> 
         },
         "dev/pts",
     )?;
-    let size = birth.launch.shm_size.map_or(64 << 20, |s| s.0).to_string();
+    let size = system.shm_size.to_string();
     place(
         "tmpfs",
         &[
@@ -295,12 +357,12 @@ fn mount_system(birth: &NodeBirth, fds: &[OwnedFd], root: &OwnedFd) -> Step<()> 
         "sysfs",
         &[],
         MountFlags {
-            read_only: birth.launch.rights.masks,
+            read_only: system.masks,
             ..SYSTEM
         },
         "sys",
     )?;
-    if birth.show_cgroups {
+    if system.show_cgroups {
         place(
             "cgroup2",
             &[],
@@ -311,7 +373,7 @@ fn mount_system(birth: &NodeBirth, fds: &[OwnedFd], root: &OwnedFd) -> Step<()> 
             "sys/fs/cgroup",
         )?;
     }
-    Ok(())
+    if system.masks { mask(root) } else { Ok(()) }
 }
 
 /// Opens the place of a mount inside of the root, making what is missing. Links of the image are followed inside of the root only.
@@ -459,9 +521,9 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
-fn mask() -> Step<()> {
+fn mask(root: &OwnedFd) -> Step<()> {
     // Below our own procfs, sysfs and /dev, which no image has touched.
-    let open = |path: &str| mounts::plain_place(std::path::Path::new(path));
+    let open = |path: &str| mounts::plain_place_in(root.as_fd(), path);
     let null = open("/dev/null").at(|| "open /dev/null")?;
     let mut empty: Option<OwnedFd> = None;
     for path in MASKED
@@ -521,7 +583,7 @@ fn show_console(slave: &OwnedFd) -> Step<()> {
     mounts::attach(cover.as_fd(), place.as_fd(), "").at(|| "bind /dev/console")
 }
 
-fn wait_for(status: &Channel, wanted: u8) -> Step<()> {
+pub(crate) fn wait_for(status: &Channel, wanted: u8) -> Step<()> {
     match status.receive_byte().at(|| "hear from the keeper")? {
         Some(byte) if byte == wanted => Ok(()),
         // The keeper gave this launch up, or is dead.
@@ -551,13 +613,12 @@ fn bring_up_network(birth: &NodeBirth, status: &Channel) -> Step<()> {
         .at(|| "tell the keeper")
 }
 
-fn configure(link: &LinkPlan, messages: &mut Vec<netlink::Message>) {
+pub(crate) fn configure(link: &LinkPlan, messages: &mut Vec<netlink::Message>) {
     let six = link.addresses.iter().any(|(address, _)| address.is_ipv6());
-    messages.push(if six {
-        netlink::up(link.index)
-    } else {
-        netlink::up_without_ipv6(link.index)
-    });
+    if !six {
+        messages.push(netlink::no_own_ipv6(link.index));
+    }
+    messages.push(netlink::up(link.index));
     for (address, prefix) in &link.addresses {
         messages.push(netlink::address(link.index, *address, *prefix));
     }

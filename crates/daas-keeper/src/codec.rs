@@ -70,6 +70,13 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Takes one byte that belongs to no frame.
+    pub(crate) fn take_byte(&mut self) -> Option<u8> {
+        let byte = self.bytes.get(self.start).copied()?;
+        self.start += 1;
+        Some(byte)
+    }
+
     /// Takes the next whole frame, if it is there.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! It is the current folder of keeper and spawner, so that children reach it without walking folders of the host that they may not enter,
 //! and overlays are described by names short enough for one page of options on old kernels:
-//! `d` the disk, `l/<n>` shifted layers, `r/<node>` merged roots, `f/` configs and secrets, `n/<node>/` files of a node, `root` where a child attaches its own.
+//! `d` the disk, `l/<n>` shifted layers, `r/<node>` merged roots, `f/` configs and secrets, `n/<node>/` files of a node, `root` where a child attaches its own,
+//! `room` where one that waits keeps its system's file systems.
 
 use crate::launch::DeviceLaunch;
 use daas_model::{FileName, NodeName, VolumeName};
@@ -47,7 +48,15 @@ impl Desk {
         let mount = mounts::new_detached("tmpfs", &options, flags).attempt(what)?;
         mounts::attach(mount.as_fd(), rustix::fs::CWD, &folder.to_string_lossy()).attempt(what)?;
         std::env::set_current_dir(folder).attempt(|| format!("go to {}", folder.display()))?;
-        for name in [DISK, "l", "r", "f", "n", crate::child_node::ROOT] {
+        for name in [
+            DISK,
+            "l",
+            "r",
+            "f",
+            "n",
+            crate::child_node::ROOT,
+            crate::child_seat::ROOM,
+        ] {
             make_folder(Path::new(name))?;
         }
         Ok(Self {

@@ -313,7 +313,7 @@ impl Disk {
         durable: bool,
         scratch: &Path,
     ) -> Result<Self, (Option<Box<Self>>, DiskError)> {
-        if self.size == size && self.durable == durable {
+        if self.is(size, durable) {
             return Ok(self);
         }
         if !self.fresh {
@@ -337,6 +337,11 @@ impl Disk {
             Self::attach(image, &path, &folder, scratch, durable, true)
         };
         remade().map_err(|e: DiskError| (None, e))
+    }
+
+    /// Tells whether it is as it is wanted.
+    pub(crate) fn is(&self, size: ByteSize, durable: bool) -> bool {
+        self.size == size && self.durable == durable
     }
 
     /// Makes the disk larger; a smaller size is not taken back from what is written already and changes nothing.

@@ -12,6 +12,7 @@ mod child_copy;
 mod child_exec;
 mod child_init;
 mod child_node;
+mod child_seat;
 pub mod client;
 pub mod codec;
 mod copy_up;

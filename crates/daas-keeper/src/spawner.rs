@@ -5,7 +5,7 @@
 use crate::birth::{Birth, Born};
 use crate::channel::Channel;
 use crate::launch::NetworkLaunch;
-use crate::{child_copy, child_exec, child_node};
+use crate::{child_copy, child_exec, child_node, child_seat};
 use daas_sys::birth::{Birth as Parts, Namespaces, SingleThread, give_birth};
 use daas_sys::cgroup::Group;
 use daas_sys::seccomp::Filter;
@@ -109,6 +109,23 @@ fn bear(
                 child_node::live(&proof, &node, &fds, filters)
             })
         }
+        Birth::Seat(seat) => {
+            let Some(cgroup) = fds.get(seat.cgroup).map(AsFd::as_fd) else {
+                return missing();
+            };
+            let parts = Parts {
+                namespaces: Namespaces::MOUNT
+                    .and(Namespaces::PID)
+                    .and(Namespaces::UTS)
+                    .and(Namespaces::IPC)
+                    .and(Namespaces::NET),
+                cgroup: Some(cgroup),
+                sibling: true,
+            };
+            give_birth(proof, &parts, |proof| {
+                child_seat::live(&proof, &seat, &fds, filters)
+            })
+        }
         Birth::Exec(exec) => {
             prepare_filter(&exec.person.rights, filters);
             let parts = Parts {
@@ -139,7 +156,7 @@ fn bear(
     }
 }
 
-fn prepare_filter(rights: &crate::launch::Rights, filters: &mut Filters) {
+pub(crate) fn prepare_filter(rights: &crate::launch::Rights, filters: &mut Filters) {
     if rights.seccomp.filters() {
         filters
             .entry(rights.caps)

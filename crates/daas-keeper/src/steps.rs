@@ -17,6 +17,7 @@ pub const ALL: &[&str] = &[
     "prepare.spawner",
     "prepare.disk",
     "prepare.network",
+    "prepare.seats",
     "prepare.ready",
     "adopt.begin",
     "adopt.limits",

@@ -296,11 +296,22 @@ impl Group {
     /// If a folder cannot be made or a limit is refused.
     pub fn create_node(&self, name: &str, ceiling: &Ceiling) -> Result<Self, Fault> {
         // The prefix keeps a node named `cgroup.procs` from meeting the kernel's file.
-        let folder = format!("n-{name}");
+        self.create_below(&format!("n-{name}"), ceiling)
+    }
+
+    /// Makes the cgroup of a process that will be a node whose name nobody knows yet; a ceiling can be put on it later in v2 mode only.
+    ///
+    /// # Errors
+    /// As [`Group::create_node`].
+    pub fn create_seat(&self, number: u32) -> Result<Self, Fault> {
+        self.create_below(&format!("s-{number}"), &Ceiling::default())
+    }
+
+    fn create_below(&self, folder: &str, ceiling: &Ceiling) -> Result<Self, Fault> {
         let mut group = Self {
             mode: self.mode,
             v1: BTreeMap::new(),
-            unified: self.unified.join(&folder),
+            unified: self.unified.join(folder),
         };
         if self.mode == Mode::Hybrid && !ceiling.is_empty() {
             for (controller, wanted) in [
@@ -309,7 +320,7 @@ impl Group {
                 ("pids", ceiling.pids.is_some()),
             ] {
                 if let (true, Some(path)) = (wanted, self.v1.get(controller)) {
-                    group.v1.insert(controller.to_owned(), path.join(&folder));
+                    group.v1.insert(controller.to_owned(), path.join(folder));
                 }
             }
         }

@@ -184,14 +184,24 @@ pub fn up(index: i32) -> Message {
     Message::new(RTM_SETLINK, ACK, &link_head(index, IFF_UP, IFF_UP))
 }
 
-/// Brings a link up without an IPv6 address of its own making: no duplicate detection, no router solicitation.
+/// Lets a link come up without an IPv6 address of its own making: no duplicate detection, no router solicitation.
+///
+/// A message of its own, before [`up`]: in one message the kernel brings the link up first (do_setlink of net/core/rtnetlink.c).
 #[must_use]
-pub fn up_without_ipv6(index: i32) -> Message {
-    let mut m = Message::new(RTM_SETLINK, ACK, &link_head(index, IFF_UP, IFF_UP));
+pub fn no_own_ipv6(index: i32) -> Message {
+    let mut m = Message::new(RTM_SETLINK, ACK, &link_head(index, 0, 0));
     m.nest(IFLA_AF_SPEC, |m| {
         // linux/socket.h: AF_INET6 = 10.
         m.nest(10, |m| m.attr(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_NONE]));
     });
+    m
+}
+
+/// Gives a link another link address.
+#[must_use]
+pub fn link_address(index: i32, mac: [u8; 6]) -> Message {
+    let mut m = Message::new(RTM_SETLINK, ACK, &link_head(index, 0, 0));
+    m.attr(IFLA_ADDRESS, &mac);
     m
 }
 

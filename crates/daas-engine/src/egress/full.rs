@@ -365,7 +365,8 @@ fn lead_out(name: &str, stand: IpAddr, gateway: IpAddr) -> io::Result<()> {
     let mut route = Route::open()?;
     let mut one = |message| tolerate_present(route.batch(vec![message]).map_err(Into::into));
     one(netlink::address(index, stand, 31))?;
-    one(netlink::up_without_ipv6(index))?;
+    one(netlink::no_own_ipv6(index))?;
+    one(netlink::up(index))?;
     one(netlink::default_route(gateway, index))?;
     // A node that uses another network's addresses as its own gets no further.
     std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1")?;

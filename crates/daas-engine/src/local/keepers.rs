@@ -14,6 +14,9 @@ use std::sync::Arc;
 
 /// How long a daemon that ends waits for the cgroups of its spares to be empty.
 const LEAVING: std::time::Duration = std::time::Duration::from_millis(200);
+/// For how many nodes a spare has processes ready. Most stands have two to five nodes; each costs 2 ms of background work and half a mebibyte
+/// until its stand comes, and what nobody takes is gone some seconds later.
+const SEATS: u32 = 3;
 
 impl LocalEngine {
     /// Finds every folder of a keeper: connects to the living, sweeps the dead, and ends spares of the last daemon.
@@ -95,7 +98,7 @@ impl LocalEngine {
                 }
                 engine.inner.calm.come().await;
                 let disk = engine.inner.config.spare_disk;
-                match engine.make_keeper(disk, false).await {
+                match engine.make_keeper(disk, false, SEATS).await {
                     Ok(spare) => engine.inner.spares.lock().await.push(spare),
                     Err(error) => {
                         tracing::warn!(cause = %daas_model::render_chain(&error), "cannot make a spare keeper");
@@ -107,11 +110,17 @@ impl LocalEngine {
     }
 
     /// Makes a keeper in a folder of its own and waits until it listens.
-    async fn make_keeper(&self, size: ByteSize, durable: bool) -> Result<Spare, EngineError> {
+    async fn make_keeper(
+        &self,
+        size: ByteSize,
+        durable: bool,
+        seats: u32,
+    ) -> Result<Spare, EngineError> {
         let keeper_id = new_stand_id();
         let dir = self.inner.layout.stands().join(keeper_id.as_str());
         let uid_base = lock(&self.inner.ranges).take()?;
-        let made = self.bear(&dir, keeper_id, uid_base, size, durable).await;
+        let disk = (size, durable);
+        let made = self.bear(&dir, keeper_id, uid_base, disk, seats).await;
         if made.is_err() {
             self.undo(&dir, uid_base).await;
         }
@@ -137,8 +146,8 @@ impl LocalEngine {
         dir: &Path,
         keeper_id: StandId,
         uid_base: u32,
-        size: ByteSize,
-        durable: bool,
+        (size, durable): (ByteSize, bool),
+        seats: u32,
     ) -> Result<KeeperSeed, EngineError> {
         make_dir(dir)?;
         let templates = self.inner.layout.templates();
@@ -162,6 +171,7 @@ impl LocalEngine {
                 durable,
             },
             cgroup_root: self.inner.config.cgroup_root.clone(),
+            seats,
         };
         write_seed(dir, &seed)?;
         let engine = self.clone();
@@ -207,8 +217,8 @@ impl LocalEngine {
                         &place.dir,
                         new_stand_id(),
                         place.seed.uid_base,
-                        size,
-                        durable,
+                        (size, durable),
+                        0,
                     )
                     .await?;
                 (place.dir, seed)
@@ -221,7 +231,8 @@ impl LocalEngine {
                 };
                 let spare = match spare {
                     Some(spare) => spare,
-                    None => self.make_keeper(size, durable).await?,
+                    // Somebody waits: what would be made for any node is made for theirs.
+                    None => self.make_keeper(size, durable, 0).await?,
                 };
                 write_owner(
                     &spare.dir,

@@ -10,6 +10,20 @@ use daas_sys::netlink;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The index of the first bridge in the router's namespace; those below are left to the kernel.
+pub(super) const FIRST_BRIDGE: i32 = 10;
+
+fn bridge_name(index: i32) -> String {
+    format!("br{index}")
+}
+
+/// Makes a bridge of a stand.
+pub(super) fn bridge(index: i32) -> netlink::Message {
+    let [_, _, high, low] = index.to_be_bytes();
+    // Locally administered, and the same in every stand: nothing outside ever sees it.
+    netlink::bridge(&bridge_name(index), index, [0x02, 0xda, 0xa5, 0, high, low])
+}
+
 impl Keeper {
     pub(super) fn adopt(&mut self, launch: StandLaunch) -> Result<(), KeeperError> {
         if let Some(stand) = &self.stand {
@@ -37,6 +51,7 @@ impl Keeper {
         self.steps.take("adopt.files")?;
         self.put_files(&launch.files)?;
         self.steps.take("adopt.done")?;
+        self.keep_seats_for_a_while();
         self.names.set_table(&launch.dns);
         // The contents are on the private folder now; the state file and answers need none of them.
         self.stand = Some(StandLaunch {
@@ -129,6 +144,13 @@ impl Keeper {
                 hint: Some("take the stand down and up".to_owned()),
             });
         }
+        if !disk.is(limits.disk, !throw_away)
+            && let Err(error) = self.end_seats()
+        {
+            // They see the disk too, and would keep it.
+            self.disk = Some(disk);
+            return Err(error);
+        }
         match disk.fit(limits.disk, !throw_away, Path::new(".")) {
             Ok(disk) => {
                 self.disk = Some(disk);
@@ -151,17 +173,13 @@ impl Keeper {
         for network in new {
             let index = self.next_bridge;
             self.next_bridge += 1;
-            let [_, _, high, low] = index.to_be_bytes();
-            let name = format!("br{index}");
-            // Locally administered, and the same in every stand: nothing outside ever sees it.
-            messages.push(netlink::bridge(
-                &name,
-                index,
-                [0x02, 0xda, 0xa5, 0, high, low],
-            ));
-            made.push((network, index, name));
+            // The links of those who wait are on it already.
+            if index != FIRST_BRIDGE || !self.has_first_bridge {
+                messages.push(bridge(index));
+            }
+            made.push((network, index, bridge_name(index)));
         }
-        if messages.is_empty() {
+        if made.is_empty() {
             return Ok(());
         }
         self.route.batch(messages).attempt(|| "make the bridges")?;

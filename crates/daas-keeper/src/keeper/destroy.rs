@@ -20,6 +20,7 @@ impl Keeper {
                 let _ = process::kill(pid, 9);
             }
         }
+        self.send_seats_away();
         for copy in self.copies.values() {
             let _ = process::kill(copy.pid(), 9);
         }
@@ -54,9 +55,10 @@ impl Keeper {
 
     fn reap_nodes(&mut self) -> Result<(), KeeperError> {
         let until = Instant::now() + PATIENCE;
-        while self.nodes.values().any(|n| n.pid().is_some()) {
+        while self.nodes.values().any(|n| n.pid().is_some()) || !self.leaving.is_empty() {
             match process::reap_any() {
                 Ok(Some((pid, end))) => {
+                    self.leaving.remove(&pid);
                     let name = self
                         .nodes
                         .iter()
@@ -71,9 +73,7 @@ impl Keeper {
                         self.node_ended(&name, end);
                     }
                 }
-                Ok(None) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_micros(100));
-                }
+                Ok(None) if Instant::now() < until => self.await_child(until),
                 Ok(None) | Err(_) => {
                     return Err(KeeperError::wrong(
                         "processes of the stand do not end although they were killed",
@@ -84,13 +84,26 @@ impl Keeper {
         Ok(())
     }
 
+    /// Waits until the kernel says that a child has ended, or until then.
+    pub(super) fn await_child(&mut self, until: Instant) {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let wait = until.saturating_duration_since(Instant::now());
+        let wait = rustix::time::Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let _ = poll(
+            &mut [PollFd::new(&self.signals, PollFlags::IN)],
+            Some(&wait),
+        );
+        while self.signals.next().is_some() {}
+    }
+
     fn reap_everything(&mut self) {
         let until = Instant::now() + PATIENCE;
         loop {
             match process::reap_one(self.spawner_pid) {
-                Ok(None) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_micros(100));
-                }
+                Ok(None) if Instant::now() < until => self.await_child(until),
                 _ => break,
             }
         }

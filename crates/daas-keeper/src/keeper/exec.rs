@@ -218,7 +218,7 @@ impl Keeper {
                     }
                     Report::Terminal => exec.terminal = fds.pop(),
                     Report::Failed(failure) => exec.failure = Some(failure),
-                    Report::Mounted | Report::Networked | Report::Copied(_) => {}
+                    Report::Mounted | Report::Seated | Report::Networked | Report::Copied(_) => {}
                 },
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
                 Ok(None) | Err(_) => {

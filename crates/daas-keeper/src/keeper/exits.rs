@@ -25,7 +25,7 @@ impl Keeper {
     }
 
     pub(super) fn child_ended(&mut self, pid: i32, end: End) {
-        if self.helpers.remove(&pid) {
+        if self.helpers.remove(&pid) || self.seat_ended(pid) {
             return;
         }
         if let Some(name) = self

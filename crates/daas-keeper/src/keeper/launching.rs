@@ -3,6 +3,7 @@
 use super::guarding::is_free;
 use super::node::{Launching, Node, Phase, Running};
 use super::repeats::Repeats;
+use super::seats::Seat;
 use super::{Alarm, Answered, Keeper, Outcome, Source, Waiter, hosting, unix_ms};
 use crate::birth::{
     Birth, Born, ChildFailure, LinkPlan, MountPlan, MountWhat, NodeBirth, Report, go,
@@ -40,7 +41,7 @@ pub(super) struct Batch {
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The index of the first interface inside a node; above what the kernel may make by itself (sit0, tunl0).
-const FIRST_INSIDE: i32 = 100;
+const FIRST_INSIDE: i32 = crate::child_seat::LINK;
 
 /// A node that was born and waits for its links.
 pub(super) struct Newborn {
@@ -51,6 +52,8 @@ pub(super) struct Newborn {
     error_output: Option<OwnedFd>,
     input: Option<OwnedFd>,
     pub(super) links: Vec<PlannedLink>,
+    /// The process that waited for it, and whether its link forwards.
+    seated: Option<(i32, bool)>,
 }
 
 /// The pipes of a node: its ends and ours.
@@ -149,7 +152,11 @@ impl Keeper {
         }
         // The spawner answers in order; while it made the first, we prepared the next.
         for newborn in waiting {
-            match self.receive_pid() {
+            let pid = match newborn.seated {
+                Some((pid, _)) => Ok(pid),
+                None => self.receive_pid(),
+            };
+            match pid {
                 Ok(pid) => born.push((newborn, pid)),
                 Err(error) => {
                     failed.insert(
@@ -209,11 +216,28 @@ impl Keeper {
         failure
     }
 
-    /// Prepares everything for a node and tells the spawner to bear it. Whatever can fail comes before that: the spawner's answer must be heard.
+    /// Prepares everything for a node and tells a seat that it is this one, or the spawner to bear it.
     fn send_birth(&mut self, name: &NodeName) -> Result<Newborn, KeeperError> {
-        let throw_away = self.throw_away();
         let launch = self.node(name)?.launch.clone();
-        let group = self.new_group(name, &launch)?;
+        let mut seat = self.take_seat(&launch);
+        let sent = self.prepare_birth(name, launch, &mut seat);
+        if let Some(seat) = seat {
+            // It was not told; its cgroup goes with the node's.
+            let _ = process::kill(seat.pid, 9);
+            self.helpers.insert(seat.pid);
+        }
+        sent
+    }
+
+    /// Takes `seat` if it comes so far. Whatever can fail comes before the spawner is asked: its answer must be heard.
+    fn prepare_birth(
+        &mut self,
+        name: &NodeName,
+        launch: NodeLaunch,
+        seat: &mut Option<Seat>,
+    ) -> Result<Newborn, KeeperError> {
+        let throw_away = self.throw_away();
+        let group = self.new_group(name, &launch, seat.as_ref())?;
         self.steps.take("start.merge")?;
         self.desk.merge(name, &launch.lowers, throw_away)?;
         self.steps.take("start.mounts")?;
@@ -222,10 +246,14 @@ impl Keeper {
             fds.push(fd);
             fds.len() - 1
         };
-        let (status, theirs) = Channel::pair().attempt(|| "make a socket")?;
-        let status_at = put(theirs.into());
+        let (mut status, mut status_at, mut dev) = (None, None, None);
+        if seat.is_none() {
+            let (ours, theirs) = Channel::pair().attempt(|| "make a socket")?;
+            status = Some(ours);
+            status_at = Some(put(theirs.into()));
+            dev = Some(put(self.desk.make_dev(&launch.devices)?));
+        }
         let root = put(self.desk.root_of(name)?);
-        let dev = put(self.desk.make_dev(&launch.devices)?);
         let cgroup = put(group.open()?);
         let share_net = match &launch.network {
             NetworkLaunch::ShareWith(other) => {
@@ -252,7 +280,11 @@ impl Keeper {
             input,
         } = ends;
         let stdio = theirs.map(|fds| fds.map(&mut put));
-        let (links, plans) = self.plan_links(&launch)?;
+        let (mut links, plans) = self.plan_links(&launch)?;
+        if let (Some(seat), Some(link)) = (seat.as_ref(), links.first_mut()) {
+            link.port.index = seat.link;
+            link.name = seat.link_name();
+        }
         let birth = NodeBirth {
             resolver: !links.is_empty(),
             launch,
@@ -270,9 +302,18 @@ impl Keeper {
         };
         self.steps.take("start.birth")?;
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        self.spawner
-            .send_parcel(&Birth::Node(Box::new(birth)), &borrowed)
-            .attempt(|| "ask the spawner")?;
+        let mut seated = None;
+        if let Some(seat) = seat.as_ref() {
+            seat.tell(&birth, &borrowed)?;
+            seated = Some((seat.pid, seat.forwards));
+        } else {
+            self.spawner
+                .send_parcel(&Birth::Node(Box::new(birth)), &borrowed)
+                .attempt(|| "ask the spawner")?;
+        }
+        let status = status
+            .or_else(|| seat.take().map(Seat::into_status))
+            .ok_or_else(|| KeeperError::wrong("a birth has no socket"))?;
         Ok(Newborn {
             name: name.clone(),
             status,
@@ -280,11 +321,17 @@ impl Keeper {
             error_output,
             input,
             links,
+            seated,
         })
     }
 
     /// Makes the cgroup of a node's new life, and sees to its log.
-    fn new_group(&mut self, name: &NodeName, launch: &NodeLaunch) -> Result<Group, KeeperError> {
+    fn new_group(
+        &mut self,
+        name: &NodeName,
+        launch: &NodeLaunch,
+        seat: Option<&Seat>,
+    ) -> Result<Group, KeeperError> {
         self.steps.take("start.cgroup")?;
         let limits = launch.limits;
         let ceiling = Ceiling {
@@ -296,7 +343,15 @@ impl Keeper {
             // Kernels from 6.14 on kill whatever is born into a cgroup that was ever killed: each life gets a new one.
             old.remove(Duration::from_secs(2))?;
         }
-        let group = self.group.create_node(name.as_str(), &ceiling)?;
+        let group = match seat {
+            Some(seat) => {
+                if ceiling != Ceiling::default() {
+                    seat.group.limit(&ceiling)?;
+                }
+                seat.group.clone()
+            }
+            None => self.group.create_node(name.as_str(), &ceiling)?,
+        };
         self.watch_node_group(name, &group);
         let log = self.log_path(name);
         if let Some(node) = self.nodes.get_mut(name) {
@@ -540,6 +595,7 @@ impl Keeper {
             });
             plans.push(LinkPlan {
                 index: FIRST_INSIDE + at,
+                mac: interface.mac,
                 addresses,
                 gateways,
             });
@@ -558,8 +614,11 @@ impl Keeper {
         let mut owners = Vec::new();
         let mut nets = Vec::new();
         for (newborn, pid) in born {
+            if newborn.links.is_empty() || newborn.seated.is_some() {
+                continue;
+            }
             // A child that gave up already has no network; its own report says why.
-            if let (false, Ok(net)) = (newborn.links.is_empty(), netns::of_process(*pid)) {
+            if let Ok(net) = netns::of_process(*pid) {
                 nets.push((net, newborn));
             }
         }
@@ -606,17 +665,21 @@ impl Keeper {
             error_output,
             input,
             links,
+            seated,
         } = newborn;
+        let forwards = seated.is_some_and(|(_, forwards)| forwards);
         let what = || format!("launch node {name}");
         let raw = rustix::process::Pid::from_raw(pid)
             .ok_or_else(|| KeeperError::wrong("the kernel gave a process id that is none"))?;
         let pidfd =
             rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()).attempt(what)?;
-        // A child that gave up already hears nothing; its report is on the way.
-        let _ = status.send_bytes(&[go::NETWORK]);
+        if seated.is_none() {
+            // A child that gave up already hears nothing; its report is on the way.
+            let _ = status.send_bytes(&[go::NETWORK]);
+        }
         status.do_not_wait().attempt(what)?;
         let token = self.eyes.watch(&status, Source::Launch(name.clone()));
-        for link in &links {
+        for link in links.iter().filter(|_| !forwards) {
             self.pending_links.insert(link.port.index, name.clone());
         }
         let output = output.map(|fd| self.watch_pipe(fd, Source::Output(name.clone())));
@@ -639,7 +702,8 @@ impl Keeper {
             node.input = input;
             node.started_ms = unix_ms();
             node.links = links.iter().map(|l| l.name.clone()).collect();
-            let links = links.iter().map(|l| l.port.index).collect();
+            let links = links.iter().filter(|_| !forwards);
+            let links = links.map(|l| l.port.index).collect();
             node.phase = Phase::Launching(Launching {
                 batch,
                 pid,
@@ -647,12 +711,14 @@ impl Keeper {
                 status,
                 token,
                 links,
-                networked: false,
+                networked: seated.is_some(),
                 go: false,
                 failure: None,
             });
         }
         self.write_state_soon();
+        // Who has the network only needs the word.
+        self.let_exec(&name);
         Ok(())
     }
 
@@ -674,7 +740,7 @@ impl Keeper {
                     }
                     Report::Terminal => self.take_node_terminal(name, fds),
                     Report::Failed(failure) => launching.failure = Some(failure),
-                    Report::Mounted | Report::Pid(_) | Report::Copied(_) => {}
+                    Report::Mounted | Report::Seated | Report::Pid(_) | Report::Copied(_) => {}
                 },
                 // It has exec'd, or ended: the signal of its end tells which, unless it has given a reason.
                 Ok(None) => return self.launched(name),
@@ -707,7 +773,12 @@ impl Keeper {
                 .collect(),
             // Words were lost: ask for each.
             Err(_) => {
-                let waiting: Vec<i32> = self.pending_links.keys().copied().collect();
+                let waiting: Vec<i32> = self
+                    .pending_links
+                    .keys()
+                    .copied()
+                    .chain(self.seats.iter().map(|seat| seat.link))
+                    .collect();
                 waiting
                     .into_iter()
                     .filter(|index| self.route.oper_state(*index).is_ok_and(|s| s == OPER_UP))
@@ -715,6 +786,10 @@ impl Keeper {
             }
         };
         for index in up {
+            if let Some(seat) = self.seats.iter_mut().find(|seat| seat.link == index) {
+                seat.forwards = true;
+                continue;
+            }
             let Some(name) = self.pending_links.remove(&index) else {
                 continue;
             };

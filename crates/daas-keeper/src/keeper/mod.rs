@@ -18,6 +18,7 @@ mod node;
 mod prepare;
 mod pressure;
 mod repeats;
+mod seats;
 pub mod state;
 mod stopping;
 
@@ -40,7 +41,7 @@ use exec::{Exec, ExecId};
 use launching::{Batch, BatchId};
 use node::Node;
 use rustix::event::epoll;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
@@ -99,6 +100,8 @@ enum Alarm {
     Hangup(ExecId),
     /// What changed is written down.
     State,
+    /// Seats that nobody took are sent away.
+    Seats,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -200,6 +203,12 @@ pub(crate) struct Keeper {
     stand: Option<StandLaunch>,
     bridges: BTreeMap<NetworkName, Bridge>,
     next_bridge: i32,
+    /// Whether the first bridge is there before it is known which network it is.
+    has_first_bridge: bool,
+    /// Processes that wait to be told which node they are.
+    seats: VecDeque<seats::Seat>,
+    /// Those of them that were sent away and are not reaped yet.
+    leaving: BTreeMap<i32, Group>,
     next_link: i32,
     nodes: BTreeMap<NodeName, Node>,
     batches: BTreeMap<BatchId, Batch>,
@@ -310,6 +319,7 @@ impl Keeper {
             Alarm::LookAgain => self.look_again(),
             Alarm::NameConn(conn) => self.name_conn_over(conn),
             Alarm::State => self.state_dirty = true,
+            Alarm::Seats => self.send_seats_away(),
         }
     }
 

@@ -16,7 +16,7 @@ use daas_sys::netlink::{self, LinkWatch, Route};
 use daas_sys::signal::Signals;
 use daas_sys::userns::{self, IdRange};
 use daas_sys::{Attempt, Fault, cgroup, mounts, netns, process};
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -112,6 +112,14 @@ pub(crate) fn live(inherited: Inherited) -> i32 {
 
 impl Keeper {
     fn prepare(seed: KeeperSeed, listener: UnixListener) -> Result<Self, KeeperError> {
+        let mut keeper = Self::furnish(seed, listener)?;
+        keeper.make_seats()?;
+        keeper.steps.take("prepare.ready")?;
+        keeper.watch_own();
+        Ok(keeper)
+    }
+
+    fn furnish(seed: KeeperSeed, listener: UnixListener) -> Result<Self, KeeperError> {
         let proof = SingleThread::prove().attempt(|| "become a keeper")?;
         check(&seed)?;
         let mut steps = Steps::from_env();
@@ -172,8 +180,7 @@ impl Keeper {
         let eyes = Eyes::open().attempt(|| "make the loop")?;
         make_logs_folder(&seed.dir)?;
         settled(&mut spawner)?;
-        steps.take("prepare.ready")?;
-        let mut keeper = Self {
+        Ok(Self {
             proof,
             seed,
             steps,
@@ -202,7 +209,10 @@ impl Keeper {
             home_net,
             stand: None,
             bridges: BTreeMap::new(),
-            next_bridge: 10,
+            next_bridge: super::adopt::FIRST_BRIDGE,
+            has_first_bridge: false,
+            seats: VecDeque::new(),
+            leaving: BTreeMap::new(),
             next_link: 100,
             nodes: BTreeMap::new(),
             batches: BTreeMap::new(),
@@ -219,9 +229,7 @@ impl Keeper {
             ending: false,
             reaped_early: BTreeMap::new(),
             helpers: BTreeSet::new(),
-        };
-        keeper.watch_own();
-        Ok(keeper)
+        })
     }
 
     fn watch_own(&mut self) {

@@ -196,9 +196,7 @@ impl Keeper {
         while self.nodes.get(name).is_some_and(|n| n.pid().is_some()) {
             match process::reap_any() {
                 Ok(Some((pid, end))) => self.child_ended(pid, end),
-                Ok(None) if std::time::Instant::now() < until => {
-                    std::thread::sleep(Duration::from_micros(200));
-                }
+                Ok(None) if std::time::Instant::now() < until => self.await_child(until),
                 Ok(None) | Err(_) => {
                     return Err(KeeperError::wrong(format!(
                         "node {name} does not end although it was killed"
@@ -206,6 +204,8 @@ impl Keeper {
                 }
             }
         }
+        // The word of somebody else's end may have been taken for this one's.
+        self.children_ended();
         Ok(())
     }
 

@@ -102,6 +102,8 @@ impl Machine {
                 durable: false,
             },
             cgroup_root: self.cgroup_root.clone(),
+            // Fewer than most tests have nodes: both ways to be born are tested.
+            seats: 2,
         }
     }
 
