@@ -223,10 +223,12 @@ async fn a_cut_log_opens_at_an_earlier_moment_and_a_lost_shm_is_made_anew() {
     for n in 200..300 {
         store.put(&format!("{n:04}"), &note(n)).await.unwrap();
     }
-    let (records, log) = (
+    let (records, mut log) = (
         fs::read(state.join("records.db")).unwrap(),
         fs::read(state.join("records.db-wal")).unwrap(),
     );
+    // What follows was never used.
+    log.truncate(log.iter().rposition(|byte| *byte != 0).unwrap() + 1);
     assert!(log.len() > 100_000);
     for part in 0..=10 {
         let copy = tempfile::tempdir().unwrap();
@@ -254,6 +256,21 @@ async fn a_cut_log_opens_at_an_earlier_moment_and_a_lost_shm_is_made_anew() {
             ),
         }
     }
+}
+
+#[tokio::test]
+async fn the_log_has_its_length_from_the_beginning_and_keeps_it() {
+    let (_dir, state) = filled().await;
+    let store = Store::open(&state).unwrap();
+    let length = || fs::metadata(state.join("records.db-wal")).unwrap().len();
+    let before = length();
+    for n in 0..100 {
+        store.put(&format!("{n:04}"), &note(n)).await.unwrap();
+    }
+    assert_eq!(length(), before);
+    drop(store);
+    let notes = Store::open(&state).unwrap().list::<Note>("").unwrap();
+    assert_eq!(notes.len(), 200);
 }
 
 /// The child of the next test: writes notes one after the other and says each number that was acknowledged.
