@@ -4,7 +4,9 @@
 //! cgroups and the kill score need the host's root as owner of the files, sysctls and files in new file systems one that exists inside, PDEATHSIG is forgotten at every
 //! change of user, and the filter comes last.
 
-use crate::birth::{FdAt, HostMounts, LinkPlan, MountPlan, MountWhat, NodeBirth, Person, Report, go};
+use crate::birth::{
+    FdAt, HostMounts, LinkPlan, MountPlan, MountWhat, NodeBirth, Person, Report, go,
+};
 use crate::channel::Channel;
 use crate::child::{
     At, Step, become_person, fd, follow_keeper, give_up, go_to, join, limit, make_terminal, refuse,
