@@ -1,6 +1,7 @@
 //! Keeps one loop for each stand, and calls it when something happens.
 
 use crate::events::HappeningRecord;
+use crate::in_use::InUse;
 use crate::operations::Operations;
 use crate::record::StandRecord;
 use crate::stand_loop::{Live, Shared, StandLoop};
@@ -61,10 +62,12 @@ impl<E: Engine> Keep<E> {
         operations: Operations,
         tasks: Supervisor,
     ) -> Result<Self, Failure> {
+        let stands = store.list::<StandRecord>("")?;
         let shared = Shared {
             store,
             engine,
             operations,
+            in_use: InUse::of(&stands),
             gate: Semaphore::new(AT_ONCE),
             steps: Gauntlet::from_env(),
         };
@@ -75,7 +78,6 @@ impl<E: Engine> Keep<E> {
             names: Arc::default(),
         };
         let happenings = keep.shared.engine.listen();
-        let stands = keep.shared.store.list::<StandRecord>("")?;
         keep.close_orphans(
             &stands
                 .iter()

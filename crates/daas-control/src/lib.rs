@@ -9,6 +9,7 @@ mod datagrams;
 mod doctor;
 mod events;
 mod images;
+mod in_use;
 mod keep;
 mod looking;
 #[cfg(test)]

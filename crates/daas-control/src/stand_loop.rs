@@ -1,5 +1,6 @@
 //! The loop of one stand: look, plan, do, until nothing is left to do.
 
+use crate::in_use::InUse;
 use crate::operations::{Operations, end};
 use crate::record::{Once, StandRecord};
 use crate::status::{Status, Verdict};
@@ -31,6 +32,7 @@ pub(crate) struct Shared<E> {
     pub(crate) store: Store,
     pub(crate) engine: Arc<E>,
     pub(crate) operations: Operations,
+    pub(crate) in_use: InUse,
     /// How many turns work at once: the rest queues instead of fighting for the machine.
     pub(crate) gate: Semaphore,
     pub(crate) steps: Gauntlet,
@@ -343,6 +345,7 @@ impl<E: Engine> StandLoop<E> {
             .delete_if::<StandRecord>(self.name.as_str(), Expect::Revision(stored.revision));
         match self.shared.store.commit(batch).await {
             Ok(_) => {
+                self.shared.in_use.leave(&stored.value);
                 self.shared.steps.take("loop.forgotten")?;
                 self.shared.engine.connect(&order(&stored.value)).await?;
                 self.shared.operations.change(&self.name, |operation, _| {

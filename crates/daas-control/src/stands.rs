@@ -168,15 +168,6 @@ impl Control {
         })
     }
 
-    fn used_addresses(&self) -> Result<BTreeSet<IpAddr>, Failure> {
-        Ok(self
-            .store
-            .list::<StandRecord>("")?
-            .into_iter()
-            .filter_map(|s| s.value.host_address)
-            .collect())
-    }
-
     async fn up_stands(
         &self,
         caller: &Caller,
@@ -187,9 +178,10 @@ impl Control {
         let policy = self.policy(&spec.project)?;
         crate::binds::settle(&mut spec, &request.project.dir, caller, &policy)?;
         let names = Self::names(&request, &outcome, &spec)?;
-        let _naming = self.naming.lock().await;
-        let mut used = self.used_addresses()?;
+        let naming = self.naming.lock().await;
+        let mut used = self.keep.shared.in_use.all();
         let mut batch = Batch::new();
+        let mut records = Vec::with_capacity(names.len());
         for name in &names {
             let before = self.store.get::<StandRecord>(name.as_str())?;
             check_revision(name, before.as_ref().map(|b| b.revision), at)?;
@@ -215,6 +207,7 @@ impl Control {
             )?;
             let expect = before.map_or(Expect::Absent, |b| Expect::Revision(b.revision));
             batch = batch.put_if(name.as_str(), &record, expect)?;
+            records.push(record);
         }
         let note = format!("{caller} asked for the stand");
         for name in &names {
@@ -227,6 +220,11 @@ impl Control {
         self.keep.steps().take("record.keep")?;
         // The loops begin while the disk still writes: what they do a crash undoes, because a stand that no record knows is closed. The answer waits.
         let (_, on_disk) = self.store.commit_early(batch).await?;
+        records
+            .iter()
+            .for_each(|record| self.keep.shared.in_use.enter(record));
+        // Whoever asks next is flushed together with this.
+        drop(naming);
         self.keep.steps().take("record.kept")?;
         let operations = names
             .iter()
@@ -324,7 +322,7 @@ impl Control {
                 diagnostics: diagnostic_views(&outcome),
             }]);
         };
-        let mut used = self.used_addresses()?;
+        let mut used = self.keep.shared.in_use.all();
         let mut views = Vec::new();
         for name in Self::names(&request, &outcome, &spec)? {
             let before = self

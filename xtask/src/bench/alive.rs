@@ -53,6 +53,7 @@ pub(super) fn run(most: usize) -> Result<()> {
                 exec: Spread::of(execs),
                 keepers_kib: memory.keepers_kib.saturating_sub(before.keepers_kib) / number as u64,
                 kernel_kib: memory.kernel_kib.saturating_sub(before.kernel_kib) / number as u64,
+                caches_kib: memory.caches_kib.saturating_sub(before.caches_kib) / number as u64,
             });
         }
     }
@@ -73,6 +74,7 @@ struct Row {
     exec: Spread,
     keepers_kib: u64,
     kernel_kib: u64,
+    caches_kib: u64,
 }
 
 fn report(rows: &[Row], first: Spread, down: Spread, cpu_ms: Option<f64>) -> Result<()> {
@@ -80,11 +82,11 @@ fn report(rows: &[Row], first: Spread, down: Spread, cpu_ms: Option<f64>) -> Res
         String::from("stands alive, milliseconds: median (p10, p90); memory in KiB per stand\n");
     for row in rows {
         text.push_str(&format!(
-            "{:4} alive: last ten up {:.1} ({:.1}, {:.1}), x{:.2} of the first ten; exec {:.2} ({:.2}, {:.2}); keeper PSS {}, kernel {}\n",
+            "{:4} alive: last ten up {:.1} ({:.1}, {:.1}), x{:.2} of the first ten; exec {:.2} ({:.2}, {:.2}); keeper PSS {}, kernel {} and {} that it would give back\n",
             row.alive,
             row.last.median, row.last.p10, row.last.p90, row.last.median / first.median,
             row.exec.median, row.exec.p10, row.exec.p90,
-            row.keepers_kib, row.kernel_kib,
+            row.keepers_kib, row.kernel_kib, row.caches_kib,
         ));
     }
     text.push_str(&format!(
@@ -102,7 +104,7 @@ fn report(rows: &[Row], first: Spread, down: Spread, cpu_ms: Option<f64>) -> Res
         "cpu_ms_per_stand": cpu_ms,
         "rows": rows.iter().map(|row| json!({
             "alive": row.alive, "last_ten_up": spread(&row.last), "exec": spread(&row.exec),
-            "keeper_pss_kib": row.keepers_kib, "kernel_kib": row.kernel_kib,
+            "keeper_pss_kib": row.keepers_kib, "kernel_kib": row.kernel_kib, "kernel_caches_kib": row.caches_kib,
         })).collect::<Vec<_>>(),
     });
     figures::write(
@@ -116,6 +118,8 @@ fn report(rows: &[Row], first: Spread, down: Spread, cpu_ms: Option<f64>) -> Res
 struct Memory {
     keepers_kib: u64,
     kernel_kib: u64,
+    /// What the kernel gives back when somebody needs it: names and inodes that were looked at, by whomever.
+    caches_kib: u64,
 }
 
 impl Memory {
@@ -138,7 +142,7 @@ impl Memory {
         let kernel_kib = kib_of(
             &kernel,
             &[
-                "Slab:",
+                "SUnreclaim:",
                 "KernelStack:",
                 "PageTables:",
                 "Percpu:",
@@ -148,6 +152,7 @@ impl Memory {
         Ok(Self {
             keepers_kib,
             kernel_kib,
+            caches_kib: kib_of(&kernel, &["SReclaimable:"]),
         })
     }
 }
