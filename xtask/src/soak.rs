@@ -2,8 +2,9 @@
 
 use crate::bench::say;
 use crate::trials::{
-    HOSTS, containment_against_all, crash_matrix, daemon_dies, hostile_neighbours, keeper_dies,
-    many_at_once, million_files, rights_of_files_and_listeners, second_daemon_refuses,
+    HOSTS, conformance, containment_against_all, crash_matrix, daemon_dies, hostile_neighbours,
+    keeper_dies, many_at_once, million_files, pushed_is_runnable, rights_of_files_and_listeners,
+    rounds, second_daemon_refuses,
 };
 use crate::{programs, workspace};
 use anyhow::{Context, Result, bail};
@@ -17,7 +18,7 @@ struct Check {
     run: fn(&Path) -> Result<String>,
 }
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 13] = [
     Check {
         name: "fifty-at-once",
         what: "one file, 50 stands at once",
@@ -68,6 +69,21 @@ const CHECKS: [Check; 10] = [
         name: "million-files",
         what: "an image of a million files",
         run: |program| million_files(program, 1_000_000),
+    },
+    Check {
+        name: "registry",
+        what: "a pushed image runs without a pull; a crash amid an upload",
+        run: pushed_is_runnable,
+    },
+    Check {
+        name: "registry-conformance",
+        what: "the official suite, built by hand, that DAAS_CONFORMANCE names",
+        run: conformance,
+    },
+    Check {
+        name: "registry-rounds",
+        what: "10000 rounds of push, pull, delete beside collection of garbage",
+        run: |_| rounds(10_000),
     },
     Check {
         name: "fuzz",

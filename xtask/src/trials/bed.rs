@@ -38,10 +38,26 @@ impl Bed {
     /// # Errors
     /// As [`Bed::new`].
     pub fn with(program: &Path, environment: Vec<(String, String)>) -> Result<Self> {
+        // Keepers in store come and go by themselves; a census would take one that is just made for a leftover.
+        Self::made(program, "  spares: 0\n", environment)
+    }
+
+    /// As [`Bed::new`], with these lines below `stands:` in the configuration.
+    ///
+    /// # Errors
+    /// As [`Bed::new`].
+    pub fn configured(program: &Path, configuration: &str) -> Result<Self> {
+        Self::made(program, configuration, Vec::new())
+    }
+
+    fn made(
+        program: &Path,
+        configuration: &str,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self> {
         let daemon = Daemon::start(Settings {
             program: program.to_owned(),
-            // Keepers in store come and go by themselves; a census would take one that is just made for a leftover.
-            configuration: "  spares: 0\n".to_owned(),
+            configuration: configuration.to_owned(),
             environment,
         })?;
         let tree = daemon.place().join("tree");

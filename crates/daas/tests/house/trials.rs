@@ -19,6 +19,11 @@ fn root_a_killed_daemon_stops_no_node_and_loses_no_log_byte() {
 }
 
 #[test]
+fn root_what_is_pushed_runs_without_a_pull_and_outlives_a_crash() {
+    trials::pushed_is_runnable(program()).unwrap();
+}
+
+#[test]
 fn root_a_second_daemon_on_one_state_folder_refuses_and_names_the_first() {
     trials::second_daemon_refuses(program()).unwrap();
 }
