@@ -259,6 +259,10 @@ pub const EXEC_PROTOCOL: &str = "daas-exec/1";
 pub const FORWARD_PROTOCOL: &str = "daas-forward/1";
 /// The media type of archives.
 pub const TAR: &str = "application/x-tar";
+/// The media type of a build's request with its files.
+pub const BUILD: &str = "application/vnd.daas.build";
+/// The media type of plain words.
+pub const TEXT: &str = "text/plain; charset=utf-8";
 /// The media type of values that come line by line.
 pub const NDJSON: &str = "application/x-ndjson";
 /// The media type of server-sent events.
@@ -405,6 +409,11 @@ endpoints! {
         summary: "Shows how far an operation is",
         answer: Body::JsonOrEvents(schema::<Operation>),
     };
+    OPERATION_LOG = {
+        id: "operation-log", path: "/operations/{operation}/log", query: query::<FollowQuery>,
+        summary: "Reads what a build wrote",
+        answer: Body::Bytes(TEXT),
+    };
     IMAGES_LIST = {
         id: "image-list", path: "/images", query: query::<PageQuery>,
         summary: "Lists the images by digest",
@@ -434,6 +443,11 @@ endpoints! {
         id: "image-make", method: Method::Post, path: "/images/make",
         summary: "Makes a base image from a distribution's packages",
         request: Body::Json(schema::<MakeRequest>), status: 202, answer: Body::Json(schema::<Accepted>),
+    };
+    IMAGE_BUILD = {
+        id: "image-build", method: Method::Post, path: "/images/build",
+        summary: "Builds an image from a Dockerfile; behind its length, the request as JSON, then an archive of the files",
+        request: Body::Bytes(BUILD), status: 202, answer: Body::Json(schema::<Accepted>),
     };
     IMAGE_LOAD = {
         id: "image-load", method: Method::Post, path: "/images/load",

@@ -6,6 +6,7 @@
 //!
 //! Not here: transport (`daas-server`, `daas-client`), printing (`daas-cli`), what the words mean (`daas-model`).
 
+mod build;
 mod bytes_text;
 mod caller;
 pub mod endpoint;
@@ -33,6 +34,7 @@ mod stand;
 mod stats;
 mod system;
 
+pub use build::{BuildRequest, MAX_BUILD_HEAD};
 pub use bytes_text::BytesText;
 pub use caller::Caller;
 pub use endpoint::{Body, ENDPOINTS, Endpoint, Header, Method};

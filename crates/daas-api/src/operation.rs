@@ -83,6 +83,8 @@ pub enum OperationKind {
     Pull,
     /// Makes an image from distribution packages.
     Make,
+    /// Builds an image from a Dockerfile.
+    Build,
 }
 
 /// How far an operation is.
@@ -135,6 +137,9 @@ pub struct Operation {
     /// How far each node is, by name; for images one line per part, named as a node.
     #[serde(default)]
     pub nodes: Vec<NodeProgress>,
+    /// The digest of the image that it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,

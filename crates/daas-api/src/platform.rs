@@ -180,6 +180,15 @@ pub trait Images: Send + Sync {
     fn pull<'a>(&'a self, caller: &'a Caller, request: PullRequest) -> Answer<'a, Accepted>;
     /// Starts making a base image.
     fn make<'a>(&'a self, caller: &'a Caller, request: MakeRequest) -> Answer<'a, Accepted>;
+    /// Starts building an image; `files` is an archive as [`crate::BuildRequest`] tells.
+    fn build<'a>(
+        &'a self,
+        caller: &'a Caller,
+        head: crate::BuildRequest,
+        files: ByteFlow,
+    ) -> Answer<'a, Accepted>;
+    /// Reads what a build wrote; ends unless it follows, and with the build.
+    fn build_log<'a>(&'a self, operation: &'a OperationId, follow: bool) -> Answer<'a, ByteFlow>;
     /// Reads an OCI layout or `docker save` archive.
     fn load<'a>(&'a self, caller: &'a Caller, archive: ByteFlow) -> Answer<'a, Loaded>;
     /// Writes an image as an archive that is both an OCI layout and readable by `docker load`.

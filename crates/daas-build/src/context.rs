@@ -8,7 +8,7 @@ use daas_spec::dockerfile::Ignore;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A context that was received; its files end with it.
 #[derive(Debug)]
@@ -17,49 +17,50 @@ pub struct Context {
 }
 
 impl Context {
-    /// Returns the folder of the files.
+    /// Returns the folder `name` of what was received; nothing if there is no folder of that name.
+    #[must_use]
+    pub fn part(&self, name: &str) -> Option<PathBuf> {
+        let path = self.scratch.path().join(name);
+        // A link would lead out of it.
+        let is_folder = name.split('/').all(|part| !matches!(part, "" | "." | ".."))
+            && !name.contains('\0')
+            && parts_are_folders(self.scratch.path(), name);
+        is_folder.then_some(path)
+    }
+
+    /// Returns the names of the folders below the folder `name`.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`].
+    pub fn parts(&self, name: &str) -> Result<Vec<String>, BuildError> {
+        let Some(path) = self.part(name) else {
+            return Ok(Vec::new());
+        };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&path).map_err(BuildError::io("list", &path))? {
+            let entry = entry.map_err(BuildError::io("list", &path))?;
+            names.extend(entry.file_name().into_string().ok());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Returns the folder of all that was received.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// Reads a file of the context; nothing if there is none or a link is on its way.
+    /// Removes what `.dockerignore` leaves out of the folder `part`: who sent the files may have sent too much.
     ///
-    /// # Errors
-    /// [`BuildError::Context`] if it is larger than a Dockerfile may be.
-    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, BuildError> {
-        let failed = |e: std::io::Error| BuildError::Context { why: e.to_string() };
-        let tree = daas_image::Merged::open([self.path()]).map_err(failed)?;
-        let found = tree
-            .resolve(name.as_bytes())
-            .map_err(|e| failed(e.into()))?;
-        let Some(found) = found.filter(|f| f.kind() == rustix::fs::FileType::RegularFile) else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::new();
-        let limit = daas_spec::dockerfile::MAX_DOCKERFILE as u64;
-        found
-            .open()
-            .map_err(failed)?
-            .take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        if bytes.len() as u64 > limit {
-            return Err(BuildError::Context {
-                why: format!("`{}` has more than {limit} bytes", name.escape_debug()),
-            });
-        }
-        Ok(Some(bytes))
-    }
-
-    /// Removes what `.dockerignore` leaves out: who sent the files may have sent too much. `dockerfile` has its own list beside it first.
+    /// `dockerfile` has a list of its own beside it first.
     ///
     /// # Errors
     /// [`BuildError::Context`] if the list makes no sense.
-    pub fn ignore(&self, dockerfile: &str) -> Result<(), BuildError> {
-        let list = match self.read(&format!("{dockerfile}.dockerignore"))? {
+    pub fn ignore(&self, part: &Path, dockerfile: &str) -> Result<(), BuildError> {
+        let list = match read(part, &format!("{dockerfile}.dockerignore"))? {
             Some(list) => list,
-            None => match self.read(".dockerignore")? {
+            None => match read(part, ".dockerignore")? {
                 Some(list) => list,
                 None => return Ok(()),
             },
@@ -70,9 +71,43 @@ impl Context {
         if ignore.is_empty() {
             return Ok(());
         }
-        // The Dockerfile itself was read before; the lists are left out only if they say so.
-        sweep(self.path(), "", &ignore).map(|_| ())
+        sweep(part, "", &ignore).map(|_| ())
     }
+}
+
+/// Whether every part of `name` below `root` is a folder itself and no link to one.
+fn parts_are_folders(root: &Path, name: &str) -> bool {
+    let mut path = root.to_owned();
+    name.split('/').all(|part| {
+        path.push(part);
+        fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir())
+    })
+}
+
+/// Reads a file of a context; nothing if there is none.
+fn read(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, BuildError> {
+    let failed = |e: std::io::Error| BuildError::Context { why: e.to_string() };
+    let tree = daas_image::Merged::open([folder]).map_err(failed)?;
+    let found = tree
+        .resolve(name.as_bytes())
+        .map_err(|e| failed(e.into()))?;
+    let Some(found) = found.filter(|f| f.kind() == rustix::fs::FileType::RegularFile) else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    let limit = daas_spec::dockerfile::MAX_DOCKERFILE as u64;
+    found
+        .open()
+        .map_err(failed)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(BuildError::Context {
+            why: format!("`{}` has more than {limit} bytes", name.escape_debug()),
+        });
+    }
+    Ok(Some(bytes))
 }
 
 /// Removes what is left out below `folder`; tells whether nothing is left in it.

@@ -29,6 +29,8 @@ pub(crate) enum ImageVerb {
         #[arg(value_name = "IMAGE", value_parser = image_name, add = completions::images())]
         image: ImageName,
     },
+    /// Builds an image from a Dockerfile.
+    Build(Box<crate::image_build::Build>),
     /// Fetches images from their registries.
     Pull {
         /// The images.
@@ -144,6 +146,7 @@ pub(crate) async fn run(verb: ImageVerb, talk: &Talk) -> Result<(), Stop> {
     match verb {
         ImageVerb::List => list(talk).await,
         ImageVerb::Show { image } => show(&image, talk).await,
+        ImageVerb::Build(build) => crate::image_build::run(*build, talk).await,
         ImageVerb::Pull { images, platform } => pull(images, platform, talk).await,
         ImageVerb::Load { file } => load(&file, talk).await,
         ImageVerb::Save { image, output } => save(&image, &output, talk).await,

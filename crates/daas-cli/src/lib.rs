@@ -15,6 +15,7 @@ pub mod exit;
 mod house;
 mod human;
 mod image;
+mod image_build;
 mod install;
 mod line;
 mod man;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use daas_api::Failure;
 use daas_api::platform::ByteFlow;
 use daas_model::Kind;
+use daas_spec::dockerfile::Ignore;
 use daas_tasks::Supervisor;
 use futures_util::{StreamExt, stream};
 use std::fs::File;
@@ -47,6 +48,97 @@ pub(crate) fn pack(
         receiver.recv().await.map(|piece| (piece, receiver))
     })
     .boxed()
+}
+
+/// A folder of a build: where it is, under which name it travels, and what of it stays here.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) folder: PathBuf,
+    pub(crate) name: String,
+    pub(crate) ignore: Ignore,
+}
+
+/// Reads folders as one archive, without what their lists leave out.
+pub(crate) fn pack_parts(tasks: &Supervisor, parts: Vec<Part>) -> ByteFlow {
+    let (pieces, receiver) = mpsc::channel(4);
+    drop(tasks.run_blocking("packing", move || {
+        let mut builder = Builder::new(Sender {
+            pieces: pieces.clone(),
+            piece: Vec::with_capacity(PIECE),
+        });
+        let mut pack = || -> io::Result<()> {
+            for part in &parts {
+                let root = part.folder.canonicalize()?;
+                if !root.is_dir() {
+                    return Err(io::Error::from(io::ErrorKind::NotADirectory));
+                }
+                append_kept(&mut builder, &root, Path::new(&part.name), "", &part.ignore)?;
+            }
+            Ok(())
+        };
+        let packed = pack().and_then(|()| builder.into_inner()?.flush());
+        if let Err(error) = packed {
+            let names: Vec<_> = parts
+                .iter()
+                .map(|p| p.folder.display().to_string())
+                .collect();
+            let failure = Failure::new(
+                "context-unreadable",
+                Kind::Input,
+                format!("cannot read the context `{}`", names.join("`, `")),
+            )
+            .because(error.to_string());
+            // Nobody listens any more: the daemon has refused.
+            let _ = pieces.blocking_send(Err(failure));
+        }
+    }));
+    stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    })
+    .boxed()
+}
+
+/// Appends `path`, which is `inside` its context, and all below it that is not left out.
+fn append_kept<W: Write>(
+    builder: &mut Builder<W>,
+    path: &Path,
+    name: &Path,
+    inside: &str,
+    ignore: &Ignore,
+) -> io::Result<()> {
+    let is_dir = path.symlink_metadata()?.is_dir();
+    if !inside.is_empty() && ignore.excludes(inside) && !(is_dir && ignore.may_keep_below(inside)) {
+        return Ok(());
+    }
+    if !is_dir {
+        return append(builder, path, name, &|_| {});
+    }
+    append_one(builder, path, name)?;
+    let mut entries: Vec<_> = std::fs::read_dir(path)?.collect::<Result<_, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let file = entry.file_name();
+        let below = if inside.is_empty() {
+            file.to_string_lossy().into_owned()
+        } else {
+            format!("{inside}/{}", file.to_string_lossy())
+        };
+        append_kept(builder, &entry.path(), &name.join(&file), &below, ignore)?;
+    }
+    Ok(())
+}
+
+/// Appends a folder without what is in it.
+fn append_one<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path) -> io::Result<()> {
+    let meta = path.symlink_metadata()?;
+    let mut header = Header::new_gnu();
+    header.set_mode(meta.mode() & 0o7777);
+    header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_entry_type(EntryType::Directory);
+    header.set_size(0);
+    builder.append_data(&mut header, name.join(""), io::empty())
 }
 
 /// Gives what is written to whoever receives the pieces.

@@ -280,6 +280,7 @@ pub(crate) fn deed(kind: OperationKind) -> &'static str {
         OperationKind::Scale => "is scaled",
         OperationKind::Pull => "is here",
         OperationKind::Make => "is made",
+        OperationKind::Build => "is built",
     }
 }
 

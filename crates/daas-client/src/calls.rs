@@ -6,13 +6,14 @@ use daas_api::endpoint::{
 };
 use daas_api::platform::{BoxDuplex, ByteFlow, Flow};
 use daas_api::{
-    Accepted, ActRequest, Action, Checked, DoctorReport, DownQuery, EventQuery, EventView,
-    ExecRequest, Failure, GrantList, ImageRemoved, ImageView, Loaded, LogChunk, LogQuery,
-    MakeRequest, Operation, OperationId, Page, PageQuery, PlanView, ProjectSource, PruneRequest,
-    Pruned, PullRequest, ScaleRequest, StandStats, StandSummary, StandView, SystemInfo,
-    SystemPruned, TagRequest, UpRequest,
+    Accepted, ActRequest, Action, BuildRequest, Checked, DoctorReport, DownQuery, EventQuery,
+    EventView, ExecRequest, Failure, GrantList, ImageRemoved, ImageView, Loaded, LogChunk,
+    LogQuery, MakeRequest, Operation, OperationId, Page, PageQuery, PlanView, ProjectSource,
+    PruneRequest, Pruned, PullRequest, ScaleRequest, StandStats, StandSummary, StandView,
+    SystemInfo, SystemPruned, TagRequest, UpRequest,
 };
 use daas_model::{ImageName, NodeName, ProjectName, Protocol, StandName};
+use futures_util::StreamExt;
 use hyper::header::{ACCEPT, HeaderName};
 
 /// Every call fails as the endpoint does, with `daemon-unreachable`, `daemon-lost` or `daemon-strange` for the way there.
@@ -324,7 +325,48 @@ impl Client {
         let bytes = self
             .upload(Call::new(&endpoint::IMAGE_LOAD, &[]), archive)
             .await?;
-        serde_json::from_slice(&bytes).map_err(|error| {
+        self.understood(&bytes)
+    }
+
+    /// Starts building an image; `files` is an archive with the context below `context/` and others below `contexts/<name>/`.
+    pub async fn build_image(
+        &self,
+        request: &BuildRequest,
+        files: ByteFlow,
+    ) -> Result<Accepted, Failure> {
+        let head = serde_json::to_vec(request).map_err(|error| {
+            Failure::new("request-strange", daas_model::Kind::Bug, error.to_string())
+        })?;
+        let length = u32::try_from(head.len()).map_err(|_| {
+            Failure::new(
+                "build-body",
+                daas_model::Kind::Input,
+                "the request is too large",
+            )
+        })?;
+        let front = [length.to_be_bytes().as_slice(), &head].concat();
+        let front = futures_util::stream::once(async move { Ok(bytes::Bytes::from(front)) });
+        let bytes = self
+            .upload_as(
+                Call::new(&endpoint::IMAGE_BUILD, &[]),
+                endpoint::BUILD,
+                front.chain(files).boxed(),
+            )
+            .await?;
+        self.understood(&bytes)
+    }
+
+    /// Reads what a build wrote; ends with the build.
+    pub async fn build_log(&self, operation: &OperationId) -> Result<ByteFlow, Failure> {
+        self.download(
+            Call::new(&endpoint::OPERATION_LOG, &[operation.as_str()])
+                .query(&FollowQuery { follow: true }),
+        )
+        .await
+    }
+
+    fn understood<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, Failure> {
+        serde_json::from_slice(bytes).map_err(|error| {
             Failure::new(
                 "daemon-strange",
                 daas_model::Kind::Bug,

@@ -167,9 +167,19 @@ impl Client {
         call: Call<'_>,
         archive: ByteFlow,
     ) -> Result<Vec<u8>, Failure> {
+        self.upload_as(call, TAR, archive).await
+    }
+
+    /// Sends bytes as they come under a media type of their own, gets bytes.
+    pub(crate) async fn upload_as(
+        &self,
+        call: Call<'_>,
+        media: &'static str,
+        archive: ByteFlow,
+    ) -> Result<Vec<u8>, Failure> {
         let body = StreamBody::new(archive.map_ok(Frame::data).map_err(Failure::into_error));
         let response = self
-            .send(call, Some(TAR), BodyExt::boxed_unsync(body))
+            .send(call, Some(media), BodyExt::boxed_unsync(body))
             .await?;
         self.bytes(response).await
     }

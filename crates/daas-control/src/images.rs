@@ -106,6 +106,9 @@ impl Control {
         self.blocking("prune images", move || {
             let users = control.users()?;
             let mut removed = Vec::new();
+            if request.all && !request.dry_run {
+                store.forget_steps()?;
+            }
             if request.all {
                 for info in store.names()? {
                     if !users.contains_key(&info.manifest.to_string()) {
@@ -138,7 +141,7 @@ impl Control {
     }
 
     /// Runs `work` as the operation `id` and tells its end.
-    fn follow_through(
+    pub(crate) fn follow_through(
         &self,
         id: &OperationId,
         work: impl Future<Output = Result<(), Failure>> + Send + 'static,
@@ -234,7 +237,7 @@ fn rfc3339_ms(text: &str) -> Option<u64> {
         .map(|s| s * 1000)
 }
 
-fn started(operation: OperationId) -> Accepted {
+pub(crate) fn started(operation: OperationId) -> Accepted {
     Accepted {
         operations: vec![Started {
             operation,
@@ -357,6 +360,19 @@ impl Images for Control {
             });
             Ok(started(id))
         })
+    }
+
+    fn build<'a>(
+        &'a self,
+        caller: &'a Caller,
+        head: daas_api::BuildRequest,
+        files: ByteFlow,
+    ) -> Answer<'a, Accepted> {
+        Box::pin(self.build_image(caller, head, files))
+    }
+
+    fn build_log<'a>(&'a self, operation: &'a OperationId, follow: bool) -> Answer<'a, ByteFlow> {
+        Box::pin(self.read_build_log(operation, follow))
     }
 
     fn make<'a>(&'a self, caller: &'a Caller, request: MakeRequest) -> Answer<'a, Accepted> {

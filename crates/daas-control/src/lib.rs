@@ -5,6 +5,7 @@
 //! Not here: how a step is done (`daas-engine`), which steps there are (`daas-plan`), how a request arrives (`daas-server`).
 
 mod binds;
+mod builds;
 mod datagrams;
 mod doctor;
 mod events;

@@ -170,6 +170,7 @@ fn new(
         started_ms: now_ms,
         ended_ms: None,
         nodes: Vec::<NodeProgress>::new(),
+        digest: None,
         problem: None,
     }
 }

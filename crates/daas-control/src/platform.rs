@@ -30,6 +30,7 @@ pub struct Control {
     pub(crate) engine: LocalEngine,
     pub(crate) registry: daas_registry::Registry,
     pub(crate) store: Store,
+    pub(crate) builder: daas_build::Builder,
     pub(crate) operations: Operations,
     pub(crate) tasks: Supervisor,
     pub(crate) config: Arc<ControlConfig>,
@@ -59,6 +60,8 @@ impl Control {
         tasks: Supervisor,
     ) -> Result<Self, Failure> {
         let operations = Operations::default();
+        let builder =
+            daas_build::Builder::open(engine.clone(), tasks.clone(), config.state.join("build"))?;
         let keep = Keep::start(
             store.clone(),
             Arc::new(engine.clone()),
@@ -71,6 +74,7 @@ impl Control {
             engine,
             registry,
             store,
+            builder,
             operations,
             tasks,
             config: Arc::new(config),

@@ -496,6 +496,7 @@ fn word(kind: OperationKind) -> &'static str {
         OperationKind::Scale => "scale",
         OperationKind::Pull => "pull",
         OperationKind::Make => "make",
+        OperationKind::Build => "build",
     }
 }
 

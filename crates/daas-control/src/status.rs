@@ -104,7 +104,8 @@ impl Status {
             | OperationKind::Pause
             | OperationKind::Down
             | OperationKind::Pull
-            | OperationKind::Make => Verdict::Done,
+            | OperationKind::Make
+            | OperationKind::Build => Verdict::Done,
             OperationKind::Up
             | OperationKind::Start
             | OperationKind::Restart

@@ -9,15 +9,18 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
+use bytes::{Buf, BytesMut};
 use daas_api::endpoint::{
-    IMAGE_LOAD, IMAGE_MAKE, IMAGE_PRUNE, IMAGE_PULL, IMAGE_REMOVE, IMAGE_SAVE, IMAGE_SHOW,
-    IMAGE_TAG, IMAGES_LIST, TAR,
+    IMAGE_BUILD, IMAGE_LOAD, IMAGE_MAKE, IMAGE_PRUNE, IMAGE_PULL, IMAGE_REMOVE, IMAGE_SAVE,
+    IMAGE_SHOW, IMAGE_TAG, IMAGES_LIST, TAR,
 };
+use daas_api::platform::ByteFlow;
 use daas_api::{
-    Accepted, ImageRemoved, ImageView, Loaded, MakeRequest, Page, PageQuery, PruneRequest, Pruned,
-    PullRequest, TagRequest,
+    Accepted, BuildRequest, Failure, ImageRemoved, ImageView, Loaded, MAX_BUILD_HEAD, MakeRequest,
+    Page, PageQuery, PruneRequest, Pruned, PullRequest, TagRequest,
 };
-use daas_model::ImageName;
+use daas_model::{ImageName, Kind};
+use futures_util::StreamExt;
 use hyper::StatusCode;
 
 pub(crate) fn routes(routes: Routes) -> Routes {
@@ -28,6 +31,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route(Access::Operate, &IMAGE_SAVE, save)
         .route(Access::Operate, &IMAGE_PULL, pull)
         .route(Access::Operate, &IMAGE_MAKE, make)
+        .route(Access::Operate, &IMAGE_BUILD, build)
         .route(Access::Operate, &IMAGE_LOAD, load)
         .route(Access::Operate, &IMAGE_PRUNE, prune)
         .route(Access::Operate, &IMAGE_TAG, tag)
@@ -94,6 +98,57 @@ async fn make(
                 .await?,
         ),
     ))
+}
+
+async fn build(
+    State(app): State<App>,
+    Who(identity): Who,
+    body: Body,
+) -> Result<(StatusCode, Json<Accepted>), Refused> {
+    let (head, files) = head_of(bytes_of(body)).await?;
+    if !head.ssh.is_empty() {
+        // A socket of the host by its path: whoever may name it may speak to anything that listens there.
+        identity.must(Access::Administer)?;
+    }
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(
+            app.platform
+                .images()
+                .build(&identity.caller, head, files)
+                .await?,
+        ),
+    ))
+}
+
+/// Takes the request off the front of a build's body: four bytes of length, JSON.
+async fn head_of(mut body: ByteFlow) -> Result<(BuildRequest, ByteFlow), Failure> {
+    let bad = |why: String| {
+        Failure::new("build-body", Kind::Input, format!("cannot read the build: {why}"))
+            .hint("send the length of the request in four bytes, the request as JSON, and the archive of its files")
+    };
+    let mut bytes = BytesMut::new();
+    let mut wanted = 4;
+    let mut length = None;
+    while bytes.len() < wanted {
+        let Some(piece) = body.next().await else {
+            return Err(bad("it ends inside of its request".into()));
+        };
+        bytes.extend_from_slice(&piece?);
+        if length.is_none() && bytes.len() >= 4 {
+            let given = bytes.get_u32() as usize;
+            if given > MAX_BUILD_HEAD {
+                return Err(bad(format!(
+                    "its request has {given} bytes; the most is {MAX_BUILD_HEAD}"
+                )));
+            }
+            (length, wanted) = (Some(given), given);
+        }
+    }
+    let head = bytes.split_to(length.unwrap_or(0));
+    let head = serde_json::from_slice(&head).map_err(|e| bad(e.to_string()))?;
+    let rest = futures_util::stream::once(async move { Ok(bytes.freeze()) });
+    Ok((head, Box::pin(rest.chain(body))))
 }
 
 async fn load(State(app): State<App>, By(caller): By, body: Body) -> Result<Json<Loaded>, Refused> {

@@ -8,11 +8,26 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use daas_api::OperationId;
-use daas_api::endpoint::{FollowQuery, OPERATION_SHOW};
+use daas_api::endpoint::{FollowQuery, OPERATION_LOG, OPERATION_SHOW, TEXT};
 use hyper::HeaderMap;
 
 pub(crate) fn routes(routes: Routes) -> Routes {
-    routes.route(Access::Read, &OPERATION_SHOW, show)
+    routes
+        .route(Access::Read, &OPERATION_SHOW, show)
+        .route(Access::Operate, &OPERATION_LOG, log)
+}
+
+async fn log(
+    State(app): State<App>,
+    Named(id): Named<OperationId>,
+    Query(query): Query<FollowQuery>,
+) -> Result<Response, Refused> {
+    let log = app.platform.images().build_log(&id, query.follow).await?;
+    Ok(flow::bytes(
+        log,
+        TEXT,
+        Some(app.supervisor.shutdown_signal()),
+    ))
 }
 
 async fn show(

@@ -129,7 +129,7 @@ async fn one(
     let mut wanted = BuildRequest::new(text(request, "dockerfile").into_bytes());
     if let Some(folder) = request["context"].as_str() {
         let context = receive(builder, Path::new(folder))?;
-        context.ignore("Dockerfile")?;
+        context.ignore(context.path(), "Dockerfile")?;
         wanted.context = Some(context.path().to_owned());
         contexts.push(context);
     }
