@@ -959,7 +959,14 @@ impl Images for FakePlatform {
         })
     }
 
-    fn build_log<'a>(&'a self, _: &'a OperationId, _: bool) -> Answer<'a, ByteFlow> {
+    fn build_log<'a>(&'a self, id: &'a OperationId, _: bool) -> Answer<'a, ByteFlow> {
+        if !self.locked().operations.contains_key(id) {
+            return now(Err(Failure::new(
+                "operation-log-not-found",
+                Kind::NotFound,
+                format!("operation `{id}` has no log"),
+            )));
+        }
         let line = Bytes::from_static(b"#1 [0] COPY . .\n#1 DONE 0.1s\n");
         now(Ok(
             Box::pin(futures_util::stream::iter([Ok(line)])) as ByteFlow

@@ -246,8 +246,11 @@ impl Mounts {
 
 /// The name under which the build's stand keeps a secret; ids may have any characters.
 pub(crate) fn secret_file(id: &str) -> FileName {
-    FileName::parse(&format!("secret.{}", &Digest::of(id.as_bytes()).hex()[..32]))
-        .expect("hexadecimal digits match the grammar")
+    FileName::parse(&format!(
+        "secret.{}",
+        &Digest::of(id.as_bytes()).hex()[..32]
+    ))
+    .expect("hexadecimal digits match the grammar")
 }
 
 fn last_part(path: &str) -> String {

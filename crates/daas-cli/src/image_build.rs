@@ -311,7 +311,7 @@ pub(crate) fn ignore_of(context: &Path, dockerfile: &str) -> Result<Ignore, Stop
             .into()
         }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Ignore::default()),
-        Err(e) => Err(Stop::io("read", path.display())(e).into()),
+        Err(e) => Err(Stop::io("read", path.display())(e)),
     }
 }
 

@@ -14,7 +14,7 @@ use hyper::HeaderMap;
 pub(crate) fn routes(routes: Routes) -> Routes {
     routes
         .route(Access::Read, &OPERATION_SHOW, show)
-        .route(Access::Operate, &OPERATION_LOG, log)
+        .route(Access::Read, &OPERATION_LOG, log)
 }
 
 async fn log(

@@ -22,7 +22,7 @@ fn the_checked_in_page_tells_every_noun_verb_and_option() {
         (
             "image",
             &[
-                "list", "show", "pull", "load", "save", "make", "tag", "remove", "prune",
+                "list", "show", "build", "pull", "load", "save", "make", "tag", "remove", "prune",
             ],
         ),
         (
