@@ -3,11 +3,12 @@
 use crate::keep::Keep;
 use crate::operations::Operations;
 use crate::record::{Once, StandRecord};
-use daas_api::{OperationKind, OperationState};
+use crate::status::{Status, Verdict};
+use daas_api::{Failure, OperationKind, OperationState};
 use daas_engine::{Engine, FakeEngine};
 use daas_model::{
-    Egress, Health, HealthCheck, ImageName, Limits, NetworkMode, NodeName, NodeSpec, NodeState,
-    ProjectName, ServiceName, StandId, StandKind, StandName, StandSpec,
+    Egress, Health, HealthCheck, ImageName, Kind, Limits, NetworkMode, NodeName, NodeSpec,
+    NodeState, ProjectName, ServiceName, StandId, StandKind, StandName, StandSpec,
 };
 use daas_plan::{Addresses, Power};
 use daas_store::Store;
@@ -109,6 +110,43 @@ impl House {
             self.engine.steps()
         );
     }
+}
+
+#[test]
+fn an_up_that_meets_a_limit_again_and_again_fails_after_a_minute_and_a_new_one_waits_anew() {
+    let limit = || {
+        Failure::new(
+            "kernel-limit",
+            Kind::Busy {
+                retry_after: Duration::from_secs(1),
+            },
+            "cannot watch a stand",
+        )
+        .because("too many open files")
+    };
+    let (wanted, mut status) = (record("shop", &["web"]), Status::default());
+    let now = std::time::Instant::now();
+    let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).unwrap();
+    let up = OperationKind::Up;
+    status.fail(3, limit(), false, ago(59));
+    status.fail(3, limit(), false, now);
+    assert_eq!(status.verdict(&wanted, up, 3), Verdict::Running);
+    let mut status = Status::default();
+    status.fail(3, limit(), false, ago(61));
+    status.fail(3, limit(), false, now);
+    let Verdict::Failed(failure) = status.verdict(&wanted, up, 3) else {
+        panic!("still waiting");
+    };
+    assert_eq!(failure.code(), "kernel-limit");
+    assert_eq!(
+        failure.hint_text(),
+        Some(
+            "it is tried again until it succeeds or the stand is taken down; `daas doctor` looks at the machine's limits"
+        )
+    );
+    // Somebody asks again: that operation has its own minute.
+    status.fail(4, limit(), false, now);
+    assert_eq!(status.verdict(&wanted, up, 4), Verdict::Running);
 }
 
 #[tokio::test]

@@ -133,16 +133,18 @@ impl<E: Engine> StandLoop<E> {
         let result = self.converge().await;
         drop(permit);
         let failure = match result {
-            Ok(turned) => return turned,
+            Ok(turned) => {
+                self.live.status.send_modify(|status| status.failing = None);
+                return turned;
+            }
             Err(failure) => failure,
         };
         let parked = !passes(failure.kind());
         tracing::warn!(stand = %self.name, cause = %failure, "the stand is not as wanted yet");
         let revision = self.record().ok().flatten().map(|r| r.revision.0);
         self.live.status.send_modify(|status| {
-            status.revision = revision.unwrap_or(status.revision);
-            status.error = Some(failure);
-            status.parked = parked;
+            let revision = revision.unwrap_or(status.revision);
+            status.fail(revision, failure, parked, std::time::Instant::now());
         });
         self.tell();
         if parked {

@@ -6,9 +6,23 @@ use daas_engine::Progress;
 use daas_model::{Health, Kind, NodeName, NodeObserved, NodeState, RestartPolicy, StandObserved};
 use daas_plan::{Plan, Power};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// How often a node may end by itself before an `up` that waits for it gives up on it.
 const RESTARTS: u32 = 3;
+
+/// How long an operation may fail and be tried again before whoever waits for it is told. The stand stays wanted and is tried on.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Adds to a failure that may pass that nobody waits for it any longer.
+fn given_up(error: &Failure) -> Failure {
+    let goes_on = "it is tried again until it succeeds or the stand is taken down";
+    let hint = match error.hint_text() {
+        Some(hint) => format!("{hint}; {goes_on}"),
+        None => format!("{goes_on}; `daas doctor` looks at the machine's limits"),
+    };
+    error.clone().hint(hint)
+}
 
 /// What the loop of a stand last saw and decided.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +37,8 @@ pub(crate) struct Status {
     pub(crate) error: Option<Failure>,
     /// Whether `error` will not go away by trying again.
     pub(crate) parked: bool,
+    /// The revision for which no turn got through, and since when.
+    pub(crate) failing: Option<(u64, Instant)>,
     /// How far images are, by name.
     pub(crate) fetching: BTreeMap<String, Progress>,
     /// Whether a start is under way.
@@ -76,6 +92,20 @@ fn trouble(record: &StandRecord, name: &NodeName, node: &NodeObserved) -> Option
 }
 
 impl Status {
+    /// Notes why a turn for this revision did not get through.
+    pub(crate) fn fail(&mut self, revision: u64, error: Failure, parked: bool, now: Instant) {
+        self.revision = revision;
+        self.error = Some(error);
+        self.parked = parked;
+        // What is wanted anew is waited for anew.
+        let same = self.failing.is_some_and(|(of, _)| of == revision);
+        if parked {
+            self.failing = None;
+        } else if !same {
+            self.failing = Some((revision, now));
+        }
+    }
+
     /// Tells how an operation that was recorded at `revision` stands.
     pub(crate) fn verdict(
         &self,
@@ -88,6 +118,11 @@ impl Status {
         }
         if let (Some(error), true) = (&self.error, self.parked) {
             return Verdict::Failed(error.clone());
+        }
+        if let (Some(error), Some((_, since))) = (&self.error, self.failing)
+            && since.elapsed() >= PATIENCE
+        {
+            return Verdict::Failed(given_up(error));
         }
         if self.error.is_some() || !self.plan.steps.is_empty() {
             return Verdict::Running;

@@ -159,6 +159,8 @@ pub(crate) struct ExecBirth {
     pub(crate) person: Person,
     /// Resource limits.
     pub(crate) rlimits: BTreeMap<String, (u64, u64)>,
+    /// The kernel's preference to kill it.
+    pub(crate) oom_score_adj: Option<i32>,
     /// The child's end of the socket that it reports through.
     pub(crate) status: FdAt,
     /// The node's first process.

@@ -99,6 +99,16 @@ pub(crate) fn limit(rlimits: &BTreeMap<String, (u64, u64)>) -> Step<()> {
     Ok(())
 }
 
+/// Sets the kernel's preference to kill us, where there is one.
+pub(crate) fn set_oom_score(score: Option<i32>) -> Step<()> {
+    let Some(score) = score else { return Ok(()) };
+    match std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
+        // Lowering it needs CAP_SYS_RESOURCE of the host: clamp, do not die (reference/engine.md 8.6).
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other.at(|| "set oom_score_adj"),
+    }
+}
+
 /// Becomes `person` for good: bounding set, user, groups, capabilities, no_new_privs, filter.
 pub(crate) fn become_person(person: &Person, filters: &Filters, status: &Channel) -> Step<()> {
     if person.uid >= IDS_PER_STAND

@@ -4,7 +4,7 @@ use crate::birth::{ExecBirth, Report};
 use crate::channel::Channel;
 use crate::child::{
     At, Step, become_person, fd, follow_keeper, give_up, go_to, join, limit, make_terminal,
-    run_program, take_terminal,
+    run_program, set_oom_score, take_terminal,
 };
 use crate::spawner::Filters;
 use daas_sys::birth::{Birth, SingleThread, give_birth};
@@ -65,6 +65,7 @@ fn bear(
 
 fn prepare(exec: &ExecBirth, fds: &[OwnedFd], filters: &Filters, status: &Channel) -> Step<()> {
     rustix::process::setsid().at(|| "start a session")?;
+    set_oom_score(exec.oom_score_adj)?;
     process::become_user(0, 0, &[]).at(|| "become root of the stand")?;
     follow_keeper(status)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

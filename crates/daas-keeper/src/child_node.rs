@@ -10,7 +10,7 @@ use crate::birth::{
 use crate::channel::Channel;
 use crate::child::{
     At, Step, become_person, fd, follow_keeper, give_up, go_to, join, limit, make_terminal, refuse,
-    run_program, take_terminal,
+    run_program, set_oom_score, take_terminal,
 };
 use crate::copy_up;
 use crate::launch::{NetworkLaunch, NodeLaunch};
@@ -83,9 +83,7 @@ fn prepare(birth: &NodeBirth, fds: &[OwnedFd], status: &Channel) -> Step<()> {
     if !launch.host.cgroup {
         netns::unshare(false, false, true).at(|| "make a cgroup namespace")?;
     }
-    if let Some(score) = launch.oom_score_adj {
-        set_oom_score(score)?;
-    }
+    set_oom_score(launch.oom_score_adj)?;
     process::become_user(0, 0, &[]).at(|| "become root of the stand")?;
     follow_keeper(status)?;
     // As the stand's root, to whom the kernel gives these of its own namespaces and no others.
@@ -221,18 +219,6 @@ fn write_sysctl(name: &str, value: &str) -> Step<()> {
 
 /// The backlog of new network namespaces (include/linux/socket.h from Linux 5.4 on).
 const SOMAXCONN: u32 = 4096;
-
-fn set_oom_score(score: i32) -> Step<()> {
-    match std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
-        // Lowering it needs CAP_SYS_RESOURCE of the host: clamp, do not die (reference/engine.md 8.6).
-        Err(e)
-            if e.raw_os_error() == Some(13) || e.kind() == std::io::ErrorKind::PermissionDenied =>
-        {
-            Ok(())
-        }
-        other => other.at(|| "set oom_score_adj"),
-    }
-}
 
 /// Opens one of the folders that the system's file systems are mounted over; an image in which it is a link is refused (security row S1).
 pub(crate) fn system_folder(root: &OwnedFd, name: &str) -> Step<OwnedFd> {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Everything below is relative to the current folder.
@@ -481,7 +481,9 @@ impl Desk {
         let folder = PathBuf::from(format!("n/{node}"));
         make_folder(&folder)?;
         let path = folder.join(name);
-        fs::write(&path, content).attempt(|| format!("write {name} of node {node}"))?;
+        let what = || format!("write {name} of node {node}");
+        fs::write(&path, content).attempt(what)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).attempt(what)?;
         self.chown(&path, 0, 0)?;
         bind_of(&path)
     }
@@ -492,7 +494,9 @@ impl Desk {
         remove_all(&folder)?;
         make_folder(&folder)?;
         let path = folder.join("content");
-        fs::write(&path, content).attempt(|| format!("keep {file}"))
+        fs::write(&path, content)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)))
+            .attempt(|| format!("keep {file}"))
     }
 
     /// Returns a detached bind of a config or secret as one owner sees it.
@@ -626,8 +630,9 @@ fn bind_of(path: &Path) -> Result<OwnedFd, Fault> {
     mounts::detached_bind(place.as_fd(), false).attempt(what)
 }
 
+/// Makes a folder of mode 0755, which is also what Docker gives a fresh volume; our own umask takes nothing away.
 fn make_folder(path: &Path) -> Result<(), Fault> {
-    match fs::create_dir(path) {
+    match fs::DirBuilder::new().mode(0o755).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.attempt(|| format!("make {}", path.display())),
     }

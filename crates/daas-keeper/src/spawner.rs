@@ -38,8 +38,9 @@ fn live(proof: &SingleThread, mut channel: Channel, group: &Group, userns: Borro
     process::reset_signals();
     // Nothing of us is for the eyes of nodes, which share our user namespace.
     let _ = process::set_dumpable(false);
+    // Nodes inherit it, and the least that they may ask for themselves as well: not what the daemon's service manager gave the daemon.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     // The runtime's own standard descriptors stay /dev/null.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "-999");
     let settle = group
         .join_v1()
         .map_err(|e| (e.to_string(), e.source))

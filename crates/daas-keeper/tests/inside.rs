@@ -126,6 +126,63 @@ fn root_an_exec_is_inside_with_the_nodes_rights_and_limits() {
 }
 
 #[test]
+fn root_the_kill_score_is_the_files_for_the_node_and_its_execs_and_never_below() {
+    let machine = Machine::new();
+    let keeper = machine.keeper("score");
+    keeper.adopt();
+    let look = "cat /proc/self/oom_score_adj; (echo -500 > /proc/self/oom_score_adj) 2> /dev/null || echo refused; sleep 1000";
+    let mut likely = shell(&machine, "likely", look);
+    likely.oom_score_adj = Some(321);
+    keeper.start(vec![shell(&machine, "plain", look), likely]);
+    for (node, score) in [("plain", "0\n"), ("likely", "321\n")] {
+        let said =
+            keeper.wait_until(|| Some(keeper.log(node)).filter(|log| log.lines().count() == 2));
+        assert_eq!(said, format!("{score}refused\n"), "{node}");
+        let exec = exec(&["cat", "/proc/self/oom_score_adj"]);
+        assert_eq!(run(&keeper, node, exec), (0, score.to_owned()), "{node}");
+    }
+    keeper.destroy();
+}
+
+#[test]
+fn root_orphans_of_an_exec_are_reaped_by_the_nodes_init_and_the_exec_itself_by_the_keeper() {
+    let machine = Machine::new();
+    let keeper = machine.keeper("orphans");
+    keeper.adopt();
+    let mut tended = shell(&machine, "tended", "exec sleep 1000");
+    tended.init = true;
+    keeper.start(vec![tended, shell(&machine, "plain", "exec sleep 1000")]);
+    let crowd = "i=0; while [ $i -lt 50 ]; do i=$((i+1)); (true &); done; sleep 0.1; echo made";
+    for node in ["tended", "plain"] {
+        assert_eq!(
+            run(&keeper, node, exec(&["sh", "-c", crowd])),
+            (0, "made\n".to_owned())
+        );
+    }
+    let dead = |node: &str| {
+        let count = exec(&["sh", "-c", "cat /proc/[0-9]*/stat | grep -c ') Z '"]);
+        run(&keeper, node, count).1.trim().to_owned()
+    };
+    assert_eq!(dead("tended"), "0");
+    // As with Docker: whose process 1 does not wait for children keeps those of others, too. The test sees that there were some.
+    assert_eq!(dead("plain"), "50");
+    // What was run itself is the keeper's child, whatever process 1 does.
+    let mine = format!("{}", keeper.process.id());
+    let zombies = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
+        .filter(|stat| {
+            let rest = stat.rsplit(')').next().unwrap_or_default();
+            let mut words = rest.split_whitespace();
+            words.next() == Some("Z") && words.next() == Some(&mine)
+        })
+        .count();
+    assert_eq!(zombies, 0);
+    keeper.destroy();
+}
+
+#[test]
 fn root_an_exec_that_cannot_be_is_a_plain_error() {
     let machine = Machine::new();
     let keeper = machine.keeper("bad");

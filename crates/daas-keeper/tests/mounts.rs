@@ -30,6 +30,44 @@ fn volume(name: &str, subpath: Option<&str>, copy_up: bool) -> MountLaunchSource
 }
 
 #[test]
+fn root_files_of_etc_and_fresh_volumes_have_the_modes_that_docker_gives_them() {
+    let machine = Machine::new();
+    let keeper = machine.keeper("modes");
+    let mut stand = keeper.stand();
+    stand.volumes = vec![
+        VolumeName::parse("fresh").unwrap(),
+        VolumeName::parse("mail").unwrap(),
+    ];
+    keeper.ask(Request::Adopt(stand));
+    // A folder of the image gives its mode and owner to the volume that covers it.
+    let layer = machine.dir.path().join("mail");
+    fs::create_dir_all(layer.join("srv/mail")).unwrap();
+    fs::set_permissions(layer.join("srv/mail"), fs::Permissions::from_mode(0o2770)).unwrap();
+    std::os::unix::fs::chown(layer.join("srv/mail"), Some(33), Some(8)).unwrap();
+    let mut node = shell(
+        &machine,
+        "web",
+        "for f in /etc/hosts /etc/resolv.conf /etc/hostname /fresh /srv/mail /own; do stat -c '%a %u:%g' $f; done",
+    );
+    node.lowers.insert(0, layer);
+    node.hosts = Some("127.0.0.1\tlocalhost\n".to_owned());
+    node.resolv_conf = Some("nameserver 127.0.0.11\n".to_owned());
+    node.mounts = vec![
+        mount(volume("fresh", None, true), "/fresh", false),
+        mount(volume("mail", None, true), "/srv/mail", false),
+        mount(MountLaunchSource::Anonymous(0), "/own", false),
+    ];
+    assert_eq!(
+        keeper.run(node),
+        (
+            0,
+            "644 0:0\n644 0:0\n644 0:0\n755 0:0\n2770 33:8\n755 0:0\n".to_owned()
+        )
+    );
+    keeper.destroy();
+}
+
+#[test]
 fn root_a_volume_is_filled_from_the_image_shared_and_kept() {
     let machine = Machine::new();
     let keeper = machine.keeper("volumes");

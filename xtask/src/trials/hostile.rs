@@ -207,9 +207,14 @@ impl Told {
             if let Some(event) = events.iter().find(|event| self.is_told_by(event)) {
                 return Ok(event["message"].to_string());
             }
+            let severe: Vec<&Value> = events
+                .iter()
+                .filter(|event| event["severity"] != "note")
+                .map(|event| &event["message"])
+                .collect();
             ensure!(
                 Instant::now() < until,
-                "no event {} with stand, node and limit among {events:?}",
+                "no event {} with stand, node and limit among {severe:?}",
                 self.code
             );
             std::thread::sleep(Duration::from_millis(50));

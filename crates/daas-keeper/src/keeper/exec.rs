@@ -165,6 +165,7 @@ impl Keeper {
                 rights: launch.rights.clone(),
             },
             rlimits: launch.rlimits.clone(),
+            oom_score_adj: launch.oom_score_adj,
             status: 0,
             pidfd: 1,
             host: launch.host,
