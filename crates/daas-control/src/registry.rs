@@ -86,6 +86,34 @@ impl Control {
         }
     }
 
+    /// Takes names of the registry's images out of the store whose tags are gone and which no stand uses: they would keep the
+    /// contents for ever. Returns them.
+    fn forget_names(&self) -> Result<Vec<ImageName>, Failure> {
+        let used = self.users()?;
+        let store = self.engine.images();
+        let mut gone = Vec::new();
+        for info in store.names()? {
+            let name = &info.name;
+            if !self.registry.is_own_name(name.registry())
+                || used.contains_key(&info.manifest.to_string())
+            {
+                continue;
+            }
+            let reference = Reference::parse(name.digest().or(name.tag()).unwrap_or("latest"));
+            let (Ok(repository), Ok(reference)) = (Repository::parse(name.repository()), reference)
+            else {
+                continue;
+            };
+            if let Err(RegistryError::NoManifest { .. }) =
+                self.registry.manifest(&repository, &reference)
+            {
+                store.remove(name)?;
+                gone.push(name.clone());
+            }
+        }
+        Ok(gone)
+    }
+
     fn manifest_view(
         &self,
         repository: &Repository,
@@ -180,6 +208,13 @@ impl Task for Keeping {
                     tracing::info!(name = %gone.name, reason = %gone.reason, "expired");
                 }
             }
+        }
+        let control = self.control.clone();
+        let names = self
+            .control
+            .blocking("forget names", move || control.forget_names());
+        for name in names.await.map_err(Failure::into_error)? {
+            tracing::info!(image = %name, "its tag is gone from the registry and nothing uses it");
         }
         let in_use = self.control.in_use().map_err(Failure::into_error)?;
         self.control.registry.collect(in_use).await?;

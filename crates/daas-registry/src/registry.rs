@@ -1,5 +1,6 @@
 use crate::catalog::Catalog;
 use crate::error::RegistryError;
+use crate::file_body::Buffers;
 use crate::login::Logins;
 use crate::name::Repository;
 use crate::record::{BlobRecord, ManifestRecord, SpaceRecord, TagRecord};
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     /// One at a time changes a repository.
     turns: Mutex<HashMap<Repository, Arc<tokio::sync::Mutex<()>>>>,
     pub(crate) uploads: Uploads,
+    /// What blobs are read into on their way out.
+    pub(crate) buffers: Buffers,
     pub(crate) logins: Logins,
     /// When tags of outside registries were asked for.
     pub(crate) asked: Mutex<HashMap<String, std::time::Instant>>,
@@ -108,6 +111,7 @@ impl Registry {
         Ok(Self {
             inner: Arc::new(Inner {
                 uploads: Uploads::new(settings.uploads, settings.upload_idle),
+                buffers: Buffers::default(),
                 settings,
                 store,
                 images,

@@ -61,7 +61,13 @@ pub(super) async fn read(
             &format!("bytes {from}-{to}/{size}"),
         );
     }
-    *response.body_mut() = file_body::body(&registry.inner.tasks, outgoing.file, from, length);
+    *response.body_mut() = file_body::body(
+        &registry.inner.tasks,
+        &registry.inner.buffers,
+        outgoing.file,
+        from,
+        length,
+    );
     Ok(response)
 }
 
