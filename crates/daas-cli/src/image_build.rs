@@ -368,7 +368,7 @@ fn secret(text: &str) -> Result<(String, BytesText), Stop> {
 }
 
 /// Reads `default` or `NAME=SOCKET`.
-fn agent(text: &str) -> Result<(String, String), Stop> {
+pub(crate) fn agent(text: &str) -> Result<(String, String), Stop> {
     match text.split_once('=') {
         Some((id, socket)) => Ok((id.to_owned(), socket.to_owned())),
         None => match std::env::var("SSH_AUTH_SOCK") {

@@ -37,4 +37,6 @@ mod yaml;
 
 pub use nearest::nearest;
 pub use read::read_project;
-pub use request::{Files, Ignored, LimitsOver, MAX_FILE, Outcome, ProjectRequest};
+pub use request::{
+    BuildSecret, Files, Ignored, LimitsOver, MAX_FILE, Outcome, ProjectRequest, ServiceBuild,
+};

@@ -31,6 +31,7 @@ pub fn read_project(files: &dyn Files, request: &ProjectRequest) -> Outcome {
         diagnostics,
         ignored,
         described,
+        builds: reading.builds,
         files_read: reading.files_read,
         env_read: reading.env_read,
     }

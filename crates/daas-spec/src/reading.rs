@@ -33,6 +33,8 @@ pub(crate) struct Reading<'r> {
     pub(crate) report: Report,
     /// The project's name, once it is known.
     pub(crate) project: Option<daas_model::ProjectName>,
+    /// How images of services are built.
+    pub(crate) builds: Vec<crate::request::ServiceBuild>,
     pub(crate) files_read: BTreeMap<String, Vec<u8>>,
     pub(crate) env_read: BTreeMap<String, String>,
     bytes_read: usize,
@@ -48,6 +50,7 @@ impl<'r> Reading<'r> {
             dir: path::join("/", &request.dir),
             report: Report::default(),
             project: None,
+            builds: Vec::new(),
             files_read: BTreeMap::new(),
             env_read: BTreeMap::new(),
             bytes_read: 0,

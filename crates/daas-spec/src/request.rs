@@ -1,7 +1,7 @@
 use crate::described::Described;
 use daas_model::{
-    ByteSize, Cpus, Diagnostics, Egress, Limits, Place, Policy, ProjectName, Severity, Span,
-    StandKind, StandSpec,
+    ByteSize, Cpus, Diagnostics, Egress, ImageName, Limits, Place, Policy, ProjectName, Severity,
+    Span, StandKind, StandSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -128,6 +128,85 @@ pub struct Ignored {
     pub place: Place,
 }
 
+/// A secret of a build: from a file or a variable of whoever asks for the build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSecret {
+    /// The id that `RUN --mount=type=secret` names.
+    pub id: String,
+    /// The file, absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The variable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+}
+
+/// How the image of a service is built (Compose Build Specification).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceBuild {
+    /// The service.
+    pub service: String,
+    /// The image's name: the service's `image`, or `<project>-<service>`.
+    pub image: ImageName,
+    /// The folder of the context, absolute.
+    pub context: String,
+    /// The Dockerfile, relative to the context unless absolute.
+    pub dockerfile: Option<String>,
+    /// The Dockerfile's text.
+    pub dockerfile_inline: Option<String>,
+    /// Values of `ARG`; one without a value has none at all.
+    pub args: BTreeMap<String, Option<String>>,
+    /// The stage that becomes the image.
+    pub target: Option<String>,
+    /// Labels over those of the file.
+    pub labels: BTreeMap<String, String>,
+    /// Further contexts: folders, absolute, or addresses (`docker-image://`, `packages://`, `service:`).
+    pub additional_contexts: BTreeMap<String, String>,
+    /// Further names.
+    pub tags: Vec<ImageName>,
+    /// The platforms.
+    pub platforms: Vec<String>,
+    /// Secrets.
+    pub secrets: Vec<BuildSecret>,
+    /// Agents: `default` or `name=socket`.
+    pub ssh: Vec<String>,
+    /// The network of commands.
+    pub network: Option<String>,
+    /// The size of their `/dev/shm`.
+    pub shm_size: Option<ByteSize>,
+    /// Whether nothing cached is used.
+    pub no_cache: bool,
+    /// Whether base images are compared with their registries.
+    pub pull: bool,
+    /// Whether the image is built at every `up` (`pull_policy: build`).
+    pub always: bool,
+}
+
+impl ServiceBuild {
+    pub(crate) fn new(image: ImageName) -> Self {
+        Self {
+            service: String::new(),
+            image,
+            context: String::new(),
+            dockerfile: None,
+            dockerfile_inline: None,
+            args: BTreeMap::new(),
+            target: None,
+            labels: BTreeMap::new(),
+            additional_contexts: BTreeMap::new(),
+            tags: Vec::new(),
+            platforms: Vec::new(),
+            secrets: Vec::new(),
+            ssh: Vec::new(),
+            network: None,
+            shm_size: None,
+            no_cache: false,
+            pull: false,
+            always: false,
+        }
+    }
+}
+
 /// What reading a project gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -142,6 +221,9 @@ pub struct Outcome {
     /// The services that are described, in the order of the text; each has a `build` made of its description.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub described: Vec<Described>,
+    /// How images of services are built, in the order of the text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub builds: Vec<ServiceBuild>,
     /// Every file that was read, by absolute path. Reading again from this map alone gives the same outcome.
     pub files_read: BTreeMap<String, Vec<u8>>,
     /// The variables of [`ProjectRequest::env`] that were asked for: all that another reader needs of it.

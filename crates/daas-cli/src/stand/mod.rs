@@ -1,6 +1,7 @@
 //! `daas stand <verb>`: one file per verb.
 
 mod act;
+mod build;
 mod copy;
 mod down;
 mod events;
@@ -123,18 +124,24 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Reads the project and makes the request of it; tells all faults.
     fn request(&self, talk: &Talk) -> Result<daas_api::UpRequest, Stop> {
+        Ok(self.read(talk)?.0)
+    }
+
+    /// The same with what was found in the project.
+    fn read(&self, talk: &Talk) -> Result<(daas_api::UpRequest, daas_spec::Outcome), Stop> {
         let read = self.project.read_or_complain(talk)?;
         let options = daas_api::UpOptions {
             recreate: self.recreate,
             pull: self.pull,
             no_start: self.no_start,
         };
-        Ok(daas_api::UpRequest {
+        let request = daas_api::UpRequest {
             name: self.name.clone(),
             count: self.count,
             project: read.source,
             options,
-        })
+        };
+        Ok((request, read.outcome))
     }
 }
 

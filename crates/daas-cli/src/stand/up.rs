@@ -18,6 +18,9 @@ pub(crate) struct Up {
     /// Waits until the stands are up; so it does anyway.
     #[arg(long, overrides_with = "no_wait", hide = true)]
     wait: bool,
+    /// Builds the images of services with a `build` again, also those that are there.
+    #[arg(long)]
+    build: bool,
     /// Does not wait until the stands are up.
     #[arg(long)]
     no_wait: bool,
@@ -27,7 +30,8 @@ pub(crate) struct Up {
 const AT_ONCE: usize = 16;
 
 pub(crate) async fn run(up: Up, talk: &Talk) -> Result<(), Stop> {
-    let request = up.wanted.request(talk)?;
+    let (request, outcome) = up.wanted.read(talk)?;
+    super::build::build_missing(outcome.project.as_ref(), &outcome.builds, up.build, talk).await?;
     let accepted = talk.client.up(&request, None).await?;
     if up.no_wait {
         return tell_accepted(&accepted, talk);

@@ -49,15 +49,8 @@ fn pull(desk: &mut Desk<'_, '_>, who: Who<'_>, node: &Node) -> Option<PullPolicy
         "never" => Some(PullPolicy::Never),
         "daily" | "weekly" | "refresh" => Some(PullPolicy::Always),
         _ if text.starts_with("every_") => Some(PullPolicy::Always),
-        "build" => {
-            desk.report().ignore(
-                Severity::Warning,
-                node.at,
-                &format!("services.{}.pull_policy", who.name),
-                "images are built in a later version; a missing image is pulled",
-            );
-            Some(PullPolicy::Missing)
-        }
+        // `build` is read again with the service's `build`.
+        "build" => Some(PullPolicy::Missing),
         other => {
             let near =
                 crate::nearest::nearest(other, ["always", "missing", "if_not_present", "never"]);

@@ -2,6 +2,7 @@
 //!
 //! Each file reads one part of a service or of the top level. What needs several parts at once is in `cross`.
 
+mod build;
 mod command;
 mod cross;
 mod daas;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::node::{At, Entry, FAULTY, Map, Weight};
 use crate::value;
-use daas_model::{Diagnostic, ImageName, NodeSpec, ServiceName, Severity};
+use daas_model::{Diagnostic, ImageName, NodeSpec, ServiceName};
 use std::collections::BTreeMap;
 
 /// A service before it becomes nodes, with the places that later checks talk about.
@@ -44,6 +44,14 @@ pub(super) fn service(desk: &mut Desk<'_, '_>, entry: &Entry) -> Option<Lowered>
     };
     let map = value::map(desk.report(), &entry.value, &format!("service `{name}`"))?;
     let image = image(desk, who, entry.at, map);
+    if let (Some(image), Some(build)) = (&image, map.entry("build"))
+        && !build.value.is_null()
+        && build.value.as_text() != Some(FAULTY)
+        && let Some(mut read) = super::build::read(desk, who, build, image)
+    {
+        read.always = map.get("pull_policy").and_then(crate::node::Node::as_text) == Some("build");
+        desk.reading.builds.push(read);
+    }
     // The other keys are read even if the image is wrong: all faults at once.
     let placeholder = ImageName::parse("scratch").ok()?;
     let mut spec = NodeSpec::new(name.clone(), image.clone().unwrap_or(placeholder));
@@ -89,15 +97,6 @@ fn image(desk: &mut Desk<'_, '_>, who: Who<'_>, at: At, map: &Map) -> Option<Ima
         return None;
     }
     if let Some(node) = map.get("image").filter(|n| !n.is_null()) {
-        if let Some(build) = build {
-            let key = format!("services.{}.build", who.name);
-            desk.report().ignore(
-                Severity::Warning,
-                build.at,
-                &key,
-                "images are built in a later version; the named image is used as it is",
-            );
-        }
         let text = value::text(desk.report(), node, &who.key("image"))?;
         return match ImageName::parse(text) {
             Ok(image) => Some(image),
@@ -116,19 +115,22 @@ fn image(desk: &mut Desk<'_, '_>, who: Who<'_>, at: At, map: &Map) -> Option<Ima
         };
     }
     match build {
-        Some(build) => desk.report().say(
-            build.at,
-            Diagnostic::error("build-not-yet", format!("service `{}` has no image but a `build`", who.name))
-                .because("images are built in a later version")
-                .hint("make the image with `daas image make`, or load it with `daas image load`, and name it with `image`"),
-        ),
+        // As Compose names what it builds.
+        Some(_) => {
+            return ImageName::parse(&format!("{}-{}", desk.project, who.name.to_lowercase())).ok();
+        }
         None if map.get("provider").is_some() => desk.report().error(
             at,
             "provider-unsupported",
             format!("service `{}` is run by a plug-in", who.name),
             "DaaS runs no plug-ins; name an `image`, or turn the service off with `profiles`",
         ),
-        None => desk.report().error(at, "image-missing", format!("service `{}` names no image", who.name), "add `image`, for example `image: nginx:1.27`"),
+        None => desk.report().error(
+            at,
+            "image-missing",
+            format!("service `{}` names no image", who.name),
+            "add `image`, for example `image: nginx:1.27`",
+        ),
     }
     None
 }
