@@ -38,7 +38,8 @@ impl Keeper {
         // Disk, layers and merged roots are mounted below it and go with it, in one wait of the kernel.
         self.desk.clear()?;
         if let Some(disk) = self.disk.take() {
-            disk.finish(!keep_disk)?;
+            // Held until we end, when everybody has their answer.
+            self.last_image = disk.finish(!keep_disk)?;
         }
         self.steps.take("destroy.files")?;
         sweep::remove_files(

@@ -193,6 +193,8 @@ pub(crate) struct Keeper {
     stand_oom_at: Option<Instant>,
     desk: Desk,
     disk: Option<Disk>,
+    /// The image of the disk that is destroyed.
+    last_image: Option<std::fs::File>,
     spawner_pid: i32,
     spawner: Channel,
     route: Route,
@@ -249,6 +251,7 @@ impl Keeper {
             self.turn();
         }
         self.flush_all();
+        drop(self.last_image.take());
     }
 
     fn turn(&mut self) {

@@ -162,14 +162,7 @@ impl Keeper {
 
         steps.take("prepare.network")?;
         let home_net = netns::current().attempt(|| "open the host's network")?;
-        netns::unshare(false, true, false).attempt(|| "make the router's network")?;
-        // Bridges and ports need no addresses of their own making.
-        let _ = netlink::disable_ipv6_by_default();
-        let mut route = Route::open().attempt(|| "speak about links")?;
-        let links = LinkWatch::open().attempt(|| "listen for links")?;
-        route
-            .batch(vec![netlink::up(1)])
-            .attempt(|| "bring loopback up")?;
+        let (route, links) = enter_router()?;
         let guard = install_guard()?;
 
         let v1_oom = group.v1_oom_notifier()?;
@@ -201,6 +194,7 @@ impl Keeper {
             stand_oom_at: None,
             desk,
             disk: Some(disk),
+            last_image: None,
             spawner_pid,
             spawner,
             route,
@@ -286,6 +280,19 @@ fn install_guard() -> Result<Option<Guard>, Fault> {
         }
         Err(e) => Err(e).attempt(|| "guard the bridges"),
     }
+}
+
+/// Makes the router's network namespace and moves there.
+fn enter_router() -> Result<(Route, LinkWatch), Fault> {
+    netns::unshare(false, true, false).attempt(|| "make the router's network")?;
+    // Bridges and ports need no addresses of their own making.
+    let _ = netlink::disable_ipv6_by_default();
+    let mut route = Route::open().attempt(|| "speak about links")?;
+    let links = LinkWatch::open().attempt(|| "listen for links")?;
+    route
+        .batch(vec![netlink::up(1)])
+        .attempt(|| "bring loopback up")?;
+    Ok((route, links))
 }
 
 fn make_logs_folder(dir: &Path) -> Result<(), Fault> {
