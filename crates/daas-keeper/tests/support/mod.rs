@@ -328,7 +328,7 @@ impl Keeper {
         mut done: impl FnMut(&Event) -> bool,
     ) -> Vec<Event> {
         let mut events = Vec::new();
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + Duration::from_secs(120);
         while Instant::now() < until {
             if let Some(event) = client.event(Duration::from_millis(200)).unwrap() {
                 let over = done(&event);
