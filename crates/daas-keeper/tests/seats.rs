@@ -182,6 +182,24 @@ fn root_a_seat_that_nobody_takes_goes_and_one_that_dies_is_nobodys_loss() {
 }
 
 #[test]
+fn root_a_stand_of_few_processes_has_all_of_them_for_its_nodes() {
+    let machine = Machine::new();
+    let before = machine.census();
+    let mut seed = machine.seed("few");
+    seed.seats = 2;
+    let keeper = machine.keeper_with(&seed, &[]);
+    let mut stand = keeper.stand();
+    stand.limits.pids = 8;
+    assert_eq!(
+        keeper.ask(daas_keeper::protocol::Request::Adopt(stand)),
+        Response::Done
+    );
+    assert_eq!(places(&machine, &keeper), Vec::<String>::new());
+    keeper.destroy();
+    before.assert_same(&machine);
+}
+
+#[test]
 fn root_another_disk_than_the_one_that_seats_see_replaces_it() {
     let machine = Machine::new();
     let before = machine.census();

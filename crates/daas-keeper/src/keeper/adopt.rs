@@ -38,6 +38,7 @@ impl Keeper {
         check_networks(&launch.networks)?;
         self.steps.take("adopt.limits")?;
         self.limit(&launch.limits)?;
+        self.spare_seats_for(&launch.limits)?;
         self.steps.take("adopt.disk")?;
         self.fit_disk(&launch.limits, launch.throw_away)?;
         self.steps.take("adopt.network")?;

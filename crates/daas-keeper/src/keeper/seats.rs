@@ -10,7 +10,7 @@ use crate::channel::Channel;
 use crate::child_seat::LINK;
 use crate::error::KeeperError;
 use crate::launch::{NetworkLaunch, NodeLaunch};
-use daas_model::HostNamespaces;
+use daas_model::{ByteSize, HostNamespaces, Limits};
 use daas_sys::cgroup::{Group, Mode};
 use daas_sys::netlink::{self, LinkEnd};
 use daas_sys::{Attempt, netns, process};
@@ -31,6 +31,11 @@ pub(super) struct Seat {
 
 /// How long after the beginning of a stand seats wait for nodes that start later than others.
 const KEPT: Duration = Duration::from_secs(5);
+
+/// Below this many processes a stand gets no seats: each is one of them.
+const FEW_PIDS: u32 = 64;
+/// Below this much memory a stand gets no seats: each holds about half a mebibyte of it.
+const LITTLE_MEMORY: ByteSize = ByteSize::mib(64);
 
 impl Seat {
     /// The name of the router's end of its link.
@@ -189,6 +194,14 @@ impl Keeper {
             && launch.devices.is_empty()
             && launch.rights.masks
             && launch.host == HostNamespaces::default()
+    }
+
+    /// Ends all seats of a stand whose ceiling is so low that they would be felt until they go.
+    pub(super) fn spare_seats_for(&mut self, limits: &Limits) -> Result<(), KeeperError> {
+        if limits.pids < FEW_PIDS || limits.memory < LITTLE_MEMORY {
+            self.end_seats()?;
+        }
+        Ok(())
     }
 
     /// Lets the seats that nobody takes go, after a while.
