@@ -292,7 +292,14 @@ pub(crate) fn image_name(text: &str) -> Result<ImageName, BuildError> {
 
 /// Says why files could not be brought: what a person wrote, or what the machine refused.
 pub(crate) fn at_step(step: &Step, error: io::Error) -> BuildError {
-    if error.raw_os_error().is_some() {
+    // What a Dockerfile can cause by its paths alone is its author's to mend.
+    let by_path = [
+        rustix::io::Errno::LOOP,
+        rustix::io::Errno::NOTDIR,
+        rustix::io::Errno::NAMETOOLONG,
+    ];
+    let code = error.raw_os_error();
+    if code.is_some() && !by_path.iter().any(|e| Some(e.raw_os_error()) == code) {
         return BuildError::io("read or write files of", step.text.clone())(error);
     }
     BuildError::Step {

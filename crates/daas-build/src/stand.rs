@@ -20,6 +20,8 @@ use tokio::sync::{OnceCell, broadcast};
 
 /// How long the loop waits for an event before it looks for itself.
 const LOOK: Duration = Duration::from_secs(5);
+/// How long a ceiling may be told behind the end of a command that failed.
+const HEAR_OUT: Duration = Duration::from_millis(1200);
 
 /// What the whole build may use and reach.
 #[derive(Debug, Clone)]
@@ -189,6 +191,10 @@ impl BuildStand {
             }
         };
         follower.end().await;
+        if code != 0 && !met.flood {
+            met.disk |= self.is_disk_full(name).await;
+            self.hear_out(name, &mut happenings, &mut met).await?;
+        }
         Ok(Ended {
             code,
             ceiling: if code == 0 && !met.flood {
@@ -196,6 +202,37 @@ impl BuildStand {
             } else {
                 met.words(&self.ground.limits, output_limit)
             },
+        })
+    }
+
+    /// Hears for a moment what is still said of a command that failed: where the kernel tells nothing, the keeper looks once a second.
+    async fn hear_out(
+        &self,
+        name: &NodeName,
+        happenings: &mut broadcast::Receiver<Happening>,
+        met: &mut Met,
+    ) -> Result<(), BuildError> {
+        let until = tokio::time::Instant::now() + HEAR_OUT;
+        while !met.any() {
+            match tokio::time::timeout_at(until, happenings.recv()).await {
+                Ok(Ok(happening)) => {
+                    self.heard(name, happening, met)?;
+                }
+                Ok(Err(broadcast::error::RecvError::Lagged(_))) => {}
+                Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether a command that failed has filled the disk; the keeper looks only now and then.
+    async fn is_disk_full(&self, name: &NodeName) -> bool {
+        let Ok(root) = self.take(name).await else {
+            return false;
+        };
+        rustix::fs::fstatvfs(&root).is_ok_and(|disk| {
+            // ext4 keeps 2 % of its blocks, at most 4,096, for its own delayed writes.
+            disk.f_bavail * 20 < disk.f_blocks || disk.f_ffree == 0
         })
     }
 
@@ -303,6 +340,10 @@ struct Met {
 }
 
 impl Met {
+    fn any(&self) -> bool {
+        self.memory || self.pids || self.disk || self.flood
+    }
+
     fn words(&self, limits: &Limits, output: u64) -> Option<String> {
         let mut words = Vec::new();
         if self.memory {

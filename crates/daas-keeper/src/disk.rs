@@ -110,7 +110,14 @@ pub fn ensure_template(dir: &Path, size: ByteSize, durable: bool) -> Result<Path
     }
     fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
     // Formatted beside and renamed, so that a half formatted one is never taken for a template.
-    let draft = dir.join(format!("disk-{kind}-{}.{}", size.0, std::process::id()));
+    // Two threads may want the same one at once: each formats its own, and the later rename changes nothing.
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let draft = dir.join(format!(
+        "disk-{kind}-{}.{}-{number}",
+        size.0,
+        std::process::id()
+    ));
     let made = format(&draft, size, durable).and_then(|()| {
         Ok(fs::rename(&draft, &path).attempt(|| format!("name {}", path.display()))?)
     });

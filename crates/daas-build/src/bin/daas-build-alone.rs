@@ -50,7 +50,8 @@ async fn serve(
     let config = EngineConfig {
         state: state.clone(),
         cgroup_root,
-        spares: 1,
+        // Spares would still be made while the program ends.
+        spares: 0,
         spare_disk: Limits::default().disk,
         registries: RegistrySettings::default(),
         upstreams: Vec::new(),

@@ -1,0 +1,532 @@
+//! Builds on the real engine: a builder alone, busybox as everything.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
+
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A base in which everything is busybox; each Dockerfile goes on from here.
+const BASE: &str = "FROM scratch AS base\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\",\"sh\",\"-c\",\"/bin/busybox --install -s /bin; mkdir /etc /tmp; echo root:x:0:0::/root:/bin/sh > /etc/passwd; echo www:x:33:34::/:/bin/sh >> /etc/passwd; echo root:x:0: > /etc/group; echo web:x:35: >> /etc/group\"]\n";
+
+/// A place on the machine for one test, and a builder in it.
+struct Place {
+    dir: tempfile::TempDir,
+    cgroup: String,
+}
+
+struct Builder {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+/// What a build came to.
+struct Answer {
+    value: Value,
+    events: Vec<Value>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("daas-build-")
+            .tempdir()
+            .unwrap();
+        let cgroup = format!(
+            "daas-build-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let place = Self { dir, cgroup };
+        fs::create_dir(place.context()).unwrap();
+        fs::copy("/bin/busybox", place.context().join("busybox")).expect("install busybox-static");
+        place
+    }
+
+    fn context(&self) -> PathBuf {
+        self.dir.path().join("context")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.context().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn builder(&self) -> Builder {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_daas-build-alone"))
+            .arg(self.state())
+            .arg(&self.cgroup)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = process.stdin.take().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert!(line.contains("ready"), "{line}");
+        Builder {
+            process,
+            input,
+            output,
+        }
+    }
+
+    /// Asserts that nothing of any build is left: no keeper, no group of its own, no work.
+    fn assert_clean(&self) {
+        let stands: Vec<_> = fs::read_dir(self.state().join("stands"))
+            .unwrap()
+            .flatten()
+            .map(|e| e.path())
+            .collect();
+        assert!(stands.is_empty(), "{stands:?}");
+        let work = fs::read_dir(self.state().join("build/work"))
+            .unwrap()
+            .count();
+        assert_eq!(work, 0);
+        for root in [
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup/pids",
+        ] {
+            let group = Path::new(root).join(&self.cgroup);
+            let children = fs::read_dir(&group)
+                .map(|all| all.flatten().filter(|e| e.path().is_dir()).count())
+                .unwrap_or(0);
+            assert_eq!(children, 0, "{}", group.display());
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for root in fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let _ = fs::remove_dir(root.path().join(&self.cgroup));
+        }
+        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(&self.cgroup));
+    }
+}
+
+impl Builder {
+    fn send(&mut self, request: &Value) {
+        writeln!(self.input, "{request}").unwrap();
+    }
+
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        assert!(
+            self.output.read_line(&mut line).unwrap() > 0,
+            "the builder ended"
+        );
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn build(&mut self, place: &Place, dockerfile: &str, more: Value) -> Answer {
+        let mut request = json!({"id": 1, "dockerfile": dockerfile, "context": place.context()});
+        for (key, value) in more.as_object().unwrap() {
+            request[key] = value.clone();
+        }
+        self.send(&request);
+        let mut events = Vec::new();
+        loop {
+            let line = self.next();
+            match line.get("answer") {
+                Some(value) => {
+                    return Answer {
+                        value: value.clone(),
+                        events,
+                    };
+                }
+                None => events.push(line["event"].clone()),
+            }
+        }
+    }
+
+    /// Ends it as its owner would, and waits.
+    fn end(mut self) {
+        drop(self.input);
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Answer {
+    fn digest(&self) -> &str {
+        self.value["digest"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{}", self.value))
+    }
+
+    fn layers(&self) -> Vec<PathBuf> {
+        self.value["layers"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{}", self.value))
+            .iter()
+            .map(|l| PathBuf::from(l.as_str().unwrap()))
+            .collect()
+    }
+
+    fn top(&self) -> PathBuf {
+        self.layers().pop().unwrap()
+    }
+
+    fn output(&self) -> String {
+        self.events
+            .iter()
+            .filter(|e| e.get("output").is_some())
+            .map(|e| e["text"].as_str().unwrap())
+            .collect()
+    }
+
+    fn cached(&self) -> Vec<bool> {
+        self.events
+            .iter()
+            .filter_map(|e| e["cached"].as_bool())
+            .collect()
+    }
+
+    fn failed(&self) -> (&str, &str) {
+        (
+            self.value["failed"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{}", self.value)),
+            self.value["why"].as_str().unwrap(),
+        )
+    }
+}
+
+#[test]
+fn root_what_did_not_change_is_taken_from_the_cache_and_gives_the_same_image() {
+    let place = Place::new();
+    place.write("a", "one");
+    let mut builder = place.builder();
+    let file = format!("{BASE}COPY a /a\nRUN cat /a > /b\nENV X=1\nCMD [\"cat\",\"/b\"]\n");
+    let first = builder.build(&place, &file, json!({}));
+    assert_eq!(first.cached(), [false; 4]);
+    assert_eq!(fs::read_to_string(first.top().join("b")).unwrap(), "one");
+    let second = builder.build(&place, &file, json!({}));
+    assert_eq!(
+        (second.cached(), second.digest()),
+        (vec![true; 4], first.digest())
+    );
+    // Another time of a file is no other file.
+    fs::File::open(place.context().join("a"))
+        .unwrap()
+        .set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(
+        builder.build(&place, &file, json!({})).digest(),
+        first.digest()
+    );
+    place.write("a", "two");
+    let third = builder.build(&place, &file, json!({}));
+    assert_eq!(third.cached(), [true, true, false, false]);
+    assert_eq!(fs::read_to_string(third.top().join("b")).unwrap(), "two");
+    // Another project finds nothing of it.
+    let other = builder.build(&place, &file, json!({"project": "other"}));
+    assert_eq!(other.cached(), [false; 4]);
+    builder.end();
+    place.assert_clean();
+}
+
+#[test]
+fn root_with_source_date_epoch_the_same_input_gives_the_same_digest() {
+    let place = Place::new();
+    let mut builder = place.builder();
+    let file = format!("{BASE}WORKDIR /w\nRUN date +%N > /dev/null; echo x > f; mkdir d\n");
+    let more = json!({"args": {"SOURCE_DATE_EPOCH": "1700000000"}, "no_cache": true});
+    let first = builder.build(&place, &file, more.clone());
+    std::thread::sleep(Duration::from_millis(1100));
+    let second = builder.build(&place, &file, more);
+    assert_eq!(first.digest(), second.digest());
+    assert_eq!(second.value["created"], "2023-11-14T22:13:20Z");
+    assert_eq!(
+        fs::metadata(second.top().join("w/f")).unwrap().mtime(),
+        1_700_000_000
+    );
+    builder.end();
+    place.assert_clean();
+}
+
+#[test]
+fn root_a_layer_holds_what_a_command_wrote_and_nothing_of_its_mounts() {
+    let place = Place::new();
+    place.write("src/file", "from the context");
+    let mut builder = place.builder();
+    let file = format!(
+        "{BASE}FROM base AS other\nRUN echo stage > /s\nFROM base\nRUN --network=none --mount=type=bind,source=src,target=/in --mount=type=bind,from=other,source=/s,target=/in2 --mount=type=tmpfs,target=/t --mount=type=cache,target=/root/.cache,id=c set -e; cat /in/file /in2; ! touch /in/x; touch /t/x; echo n >> /root/.cache/n; wc -l < /root/.cache/n; ip link | wc -l; chown 33:35 /tmp; ln /etc/group /etc/same; rm /etc/passwd\n"
+    );
+    let first = builder.build(&place, &file, json!({}));
+    let output = first.output();
+    assert!(
+        output.contains("from the context") && output.contains("stage"),
+        "{output}"
+    );
+    let top = first.top();
+    let mut names: Vec<String> = fs::read_dir(&top)
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["etc", "tmp"], "no place of a mount is in the layer");
+    let meta = fs::metadata(top.join("tmp")).unwrap();
+    assert_eq!((meta.uid(), meta.gid()), (33, 35));
+    let gone = fs::symlink_metadata(top.join("etc/passwd")).unwrap();
+    assert_eq!((gone.rdev(), gone.mode() & 0o170_000), (0, 0o020_000));
+    // The cache outlives the build and counts for no key.
+    let again = builder.build(&place, &file, json!({"no_cache": true}));
+    assert!(again.output().contains("\n2\n"), "{}", again.output());
+    builder.end();
+    place.assert_clean();
+}
+
+#[test]
+fn root_a_secret_lands_in_no_layer_history_key_or_file() {
+    const SECRET: &str = "correct-horse-battery-staple";
+    let place = Place::new();
+    let mut builder = place.builder();
+    let file = format!(
+        "{BASE}RUN --mount=type=secret,id=tok --mount=type=secret,id=tok,env=TOK test \"$(cat /run/secrets/tok)\" = \"$TOK\" && wc -c < /run/secrets/tok\n"
+    );
+    let more = |secret: &str| json!({"secrets": {"tok": secret}, "names": ["t:1"]});
+    let first = builder.build(&place, &file, more(SECRET));
+    assert!(
+        first.output().contains(&SECRET.len().to_string()),
+        "{}",
+        first.value
+    );
+    // Another secret is no other step.
+    let second = builder.build(&place, &file, more("other"));
+    assert_eq!(
+        (second.digest(), second.cached()),
+        (first.digest(), vec![true; 3])
+    );
+    let missing = builder.build(
+        &place,
+        &format!("{BASE}RUN --mount=type=secret,id=no,required=true true"),
+        json!({}),
+    );
+    assert!(
+        missing.failed().1.contains("secret `no` was not given"),
+        "{}",
+        missing.value
+    );
+    builder.end();
+    let found = Command::new("grep")
+        .args([
+            "--recursive",
+            "--files-with-matches",
+            "--fixed-strings",
+            SECRET,
+        ])
+        .arg(place.state())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    place.assert_clean();
+}
+
+#[test]
+fn root_a_command_that_forks_fills_or_floods_is_stopped_by_its_ceiling_and_says_so() {
+    let place = Place::new();
+    let mut builder = place.builder();
+    let mut stopped = |command: &str, limits: Value, words: &str| {
+        let file = format!("{BASE}RUN {command}\n");
+        let answer = builder.build(&place, &file, json!({"limits": limits, "quiet": true}));
+        let (code, why) = answer.failed();
+        assert_eq!(code, "build-ceiling", "{command}: {}", answer.value);
+        assert!(why.contains(words), "{command}: {why}");
+    };
+    stopped(
+        "dd if=/dev/zero of=/big bs=1M count=200",
+        json!({"disk": 64 << 20}),
+        "disk of 64 MiB",
+    );
+    stopped(
+        "i=0; while [ $i -lt 400 ]; do sleep 30 & i=$((i+1)); done; wait",
+        json!({"pids": 64}),
+        "64 processes",
+    );
+    stopped(
+        "yes a-line-that-is-repeated-for-ever",
+        json!({}),
+        "output of 64 MiB",
+    );
+    // What other builds have made is not touched.
+    let fine = builder.build(&place, &format!("{BASE}RUN true\n"), json!({}));
+    assert_eq!(fine.cached(), [true, true, false]);
+    builder.end();
+    place.assert_clean();
+}
+
+#[test]
+fn root_a_killed_daemon_leaves_nothing_behind_and_finished_steps_stay_cached() {
+    let place = Place::new();
+    let mut builder = place.builder();
+    let file = format!("{BASE}RUN echo done > /first\nRUN touch /began; sleep 600\n");
+    builder.send(&json!({"id": 1, "dockerfile": file, "context": place.context()}));
+    let until = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < until && builder.next()["event"]["began"] != json!(4) {}
+    std::thread::sleep(Duration::from_millis(200));
+    builder.process.kill().unwrap();
+    builder.process.wait().unwrap();
+    assert!(fs::read_dir(place.state().join("stands")).unwrap().count() > 0);
+    let mut builder = place.builder();
+    let again = builder.build(
+        &place,
+        &format!("{BASE}RUN echo done > /first\n"),
+        json!({}),
+    );
+    assert_eq!(again.cached(), [true; 3]);
+    builder.end();
+    place.assert_clean();
+}
+
+#[test]
+fn root_hostile_contexts_reach_nothing_outside() {
+    let place = Place::new();
+    let outside = place.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "untouched").unwrap();
+    symlink(&outside, place.context().join("out")).unwrap();
+    symlink("/etc", place.context().join("etc")).unwrap();
+    symlink("../../outside/file", place.context().join("up")).unwrap();
+    let mut builder = place.builder();
+    for source in [
+        "out/file",
+        "etc/passwd",
+        "up",
+        "../outside/file",
+        "/../../etc/passwd",
+    ] {
+        let answer = builder.build(
+            &place,
+            &format!("FROM scratch\nCOPY {source} /x\n"),
+            json!({}),
+        );
+        let (code, why) = answer.failed();
+        assert_eq!(code, "build-step", "{source}: {why}");
+        assert!(
+            why.contains("is not there") || why.contains("links"),
+            "{source}: {why}"
+        );
+    }
+    // A link of the image is followed inside of the image.
+    let file = format!(
+        "{BASE}RUN ln -s {} /evil; ln -s /etc /conf\nCOPY busybox /evil/file\nCOPY busybox /conf/new\n",
+        outside.display()
+    );
+    let answer = builder.build(&place, &file, json!({}));
+    assert!(answer.top().join("etc/new").exists(), "{}", answer.value);
+    assert_eq!(
+        fs::read_to_string(outside.join("file")).unwrap(),
+        "untouched"
+    );
+    // Archives that lead out, or that are no archives at all.
+    let write = |name: &str, entries: &[(&str, &str)]| {
+        let path = place.dir.path().join(name);
+        let mut tar = Vec::new();
+        for (name, link) in entries {
+            let mut header = [0u8; 512];
+            header[..name.len()].copy_from_slice(name.as_bytes());
+            header[100..107].copy_from_slice(b"0000777");
+            header[108..115].copy_from_slice(b"0000000");
+            header[116..123].copy_from_slice(b"0000000");
+            header[124..135].copy_from_slice(b"00000000000");
+            header[136..147].copy_from_slice(b"00000000000");
+            header[156] = if link.is_empty() { b'0' } else { b'2' };
+            header[157..157 + link.len()].copy_from_slice(link.as_bytes());
+            header[257..265].copy_from_slice(b"ustar\x0000");
+            header[148..156].fill(b' ');
+            let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+            header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+            tar.extend_from_slice(&header);
+        }
+        tar.extend_from_slice(&[0; 1024]);
+        fs::write(&path, tar).unwrap();
+        path
+    };
+    let escapes = write("a.tar", &[("../outside/evil", "")]);
+    let through = write("b.tar", &[("l", outside.to_str().unwrap()), ("l/evil", "")]);
+    let hides = write("c.tar", &[(".wh.x", "")]);
+    let junk = place.dir.path().join("junk");
+    fs::write(&junk, vec![7; 4096]).unwrap();
+    for archive in [&escapes, &hides, &junk] {
+        let answer = builder.build(
+            &place,
+            "FROM scratch\nCOPY . /\n",
+            json!({"context": archive}),
+        );
+        let text = answer.value.to_string();
+        assert!(text.contains("error") || text.contains("failed"), "{text}");
+    }
+    // Through a link of the archive: inside of the context's own root.
+    builder.build(
+        &place,
+        "FROM scratch\nCOPY . /\n",
+        json!({"context": through}),
+    );
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    builder.end();
+    place.assert_clean();
+}
+
+#[test]
+fn root_faults_of_a_dockerfile_and_of_a_command_are_told_with_their_line() {
+    let place = Place::new();
+    let mut builder = place.builder();
+    let answer = builder.build(&place, "FROM scratch\nCOPPY a b\n", json!({}));
+    assert_eq!(answer.failed().0, "build-dockerfile");
+    assert!(
+        answer.value["hint"]
+            .as_str()
+            .unwrap()
+            .contains("Dockerfile:2"),
+        "{}",
+        answer.value
+    );
+    let answer = builder.build(
+        &place,
+        &format!("{BASE}RUN echo last words; exit 7\n"),
+        json!({}),
+    );
+    let (code, why) = answer.failed();
+    assert_eq!(code, "build-command-failed");
+    assert!(
+        why.contains("exit code 7") && why.contains("line 4"),
+        "{why}"
+    );
+    assert!(
+        answer.value["hint"]
+            .as_str()
+            .unwrap()
+            .contains("last words")
+    );
+    let answer = builder.build(&place, "FROM scratch\n", json!({"platform": "linux/s390x"}));
+    assert!(
+        answer.failed().1.contains("this machine is"),
+        "{}",
+        answer.value
+    );
+    builder.end();
+    place.assert_clean();
+}
