@@ -57,6 +57,7 @@ impl Doors {
         engine: &LocalEngine,
         tasks: &Supervisor,
     ) -> Result<Registry, ServeError> {
+        keep_freed_memory();
         let mut names = config.names.clone();
         for door in &self.doors {
             names.insert(door.address().to_string());
@@ -97,6 +98,15 @@ impl Doors {
             drop(door.serve(router, tasks, Timers::public()));
         }
     }
+}
+
+/// Makes the allocator keep some MiB of what is freed, in place of giving every buffer of an upload back to the kernel and getting
+/// it anew page by page.
+///
+/// glibc takes the largest block that it has got from the kernel by itself and freed for its new threshold (mallopt(3),
+/// `M_MMAP_THRESHOLD`), and twice that for what stays free at the top.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(vec![1_u8; 4 << 20]));
 }
 
 /// The registry at the gateways of stands.

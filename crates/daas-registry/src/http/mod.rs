@@ -314,11 +314,6 @@ impl Asked<'_> {
         }
     }
 
-    /// Tells whether the asker may, by right and token.
-    fn may(&self, repository: &Repository, right: Right) -> bool {
-        self.must(repository, right).is_ok()
-    }
-
     /// Returns by what an upload is known to be the asker's.
     fn owner(&self) -> String {
         self.asker.to_string()

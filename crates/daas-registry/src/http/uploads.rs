@@ -64,8 +64,10 @@ async fn mount(
         // Without a source: another repository of the same project, which the asker may read.
         None => registry.holder(repository.space(), digest),
     };
+    // The login's right counts, not the token's scope: clients ask for a token of the repository that they push to
+    // (oci-client) and expect to mount from what their login may read.
     match from {
-        Some(from) if asked.may(&from, Right::Pull) => {
+        Some(from) if registry.may(&asked.asker, &from, Right::Pull)? => {
             registry.mount(&from, repository, digest).await
         }
         _ => Ok(false),

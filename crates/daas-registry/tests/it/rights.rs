@@ -50,6 +50,17 @@ async fn a_login_is_changed_into_a_token_that_is_good_for_its_scopes_only() {
         .ask(Method::POST, path, &[("authorization", &token)], "")
         .await;
     assert_eq!(begun.status, 202);
+    // What its owner may read can be mounted, though the token is for another repository.
+    let all = served.everything().await;
+    assert_eq!(
+        served.push_blob(&all, "shop/base", b"base").await.status,
+        201
+    );
+    let mount = format!("{path}?mount={}&from=shop/base", Digest::of(b"base"));
+    let mounted = served
+        .ask(Method::POST, &mount, &[("authorization", &token)], "")
+        .await;
+    assert_eq!(mounted.status, 201, "{mounted:?}");
     // Its owner may, the token may not: a new one is asked for.
     let other = served
         .ask(
