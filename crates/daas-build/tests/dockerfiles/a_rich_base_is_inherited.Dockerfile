@@ -1,0 +1,3 @@
+FROM rich:1
+LABEL more=yes
+EXPOSE 1234

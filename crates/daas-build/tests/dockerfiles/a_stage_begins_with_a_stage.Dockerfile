@@ -1,0 +1,6 @@
+FROM base:1 AS one
+ENV ONE=1
+WORKDIR /one
+ARG HIDDEN=x
+FROM one
+RUN echo "$ONE $HIDDEN" > here

@@ -1,0 +1,3 @@
+FROM base:1
+ADD archives/text.gz /text/
+ADD archives/empty.tar.gz /e/

@@ -1,0 +1,3 @@
+FROM base:1
+ADD archives/plain.tar /existing/
+ADD archives/plain.tar /

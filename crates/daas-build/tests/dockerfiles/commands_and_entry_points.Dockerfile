@@ -1,0 +1,3 @@
+FROM base:1
+ENTRYPOINT ["/bin/sh", "-c"]
+CMD ["echo", "$HOME"]

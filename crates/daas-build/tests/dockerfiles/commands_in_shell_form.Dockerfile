@@ -1,0 +1,3 @@
+FROM base:1
+ENTRYPOINT exec "$0" $HOME
+CMD echo "quoted"  two

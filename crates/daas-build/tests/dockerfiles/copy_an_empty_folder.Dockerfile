@@ -1,0 +1,3 @@
+FROM base:1
+COPY empty /empty
+COPY empty/ /existing/

@@ -1,0 +1,4 @@
+FROM base:1
+COPY a.txt /existing/
+COPY a.txt /existing
+COPY a.txt b.txt /made/

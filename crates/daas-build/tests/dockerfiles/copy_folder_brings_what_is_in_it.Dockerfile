@@ -1,0 +1,4 @@
+FROM base:1
+COPY dir /one
+COPY dir/ /two/
+COPY dir/sub /existing

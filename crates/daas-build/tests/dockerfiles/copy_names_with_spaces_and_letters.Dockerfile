@@ -1,0 +1,3 @@
+FROM base:1
+COPY ["names/sp ace.txt", "/with space/"]
+COPY names /names

@@ -1,0 +1,3 @@
+FROM rich:1
+ENTRYPOINT []
+CMD []

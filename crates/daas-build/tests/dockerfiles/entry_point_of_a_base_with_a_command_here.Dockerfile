@@ -1,0 +1,2 @@
+FROM rich:1
+CMD ["here"]

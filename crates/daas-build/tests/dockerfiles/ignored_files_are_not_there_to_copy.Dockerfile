@@ -1,0 +1,4 @@
+FROM base:1
+COPY a.txt /a
+#: ignore a.txt
+#: fails

@@ -1,0 +1,2 @@
+FROM base:1
+MAINTAINER Ann Example <ann@example.invalid>

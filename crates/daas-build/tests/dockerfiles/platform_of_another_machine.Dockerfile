@@ -1,0 +1,3 @@
+FROM --platform=linux/s390x base:1
+RUN true
+#: refused platform-foreign

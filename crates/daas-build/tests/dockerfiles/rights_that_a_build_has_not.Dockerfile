@@ -1,0 +1,4 @@
+FROM base:1
+RUN --security=insecure true
+RUN --network=host true
+#: refused security-insecure

@@ -1,0 +1,3 @@
+FROM base:1
+ENV X=x
+RUN echo "$X" '$X' \$X "a\"b" > /quotes

@@ -1,0 +1,2 @@
+FROM base:1
+RUN ln -s /existing/file /sym && ln /existing/file /hard && mkfifo /pipe

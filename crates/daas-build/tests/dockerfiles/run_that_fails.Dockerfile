@@ -1,0 +1,3 @@
+FROM base:1
+RUN echo before && exit 7
+#: fails

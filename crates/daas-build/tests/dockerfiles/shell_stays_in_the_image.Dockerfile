@@ -1,0 +1,3 @@
+FROM base:1
+SHELL ["/bin/sh", "-ec"]
+ENTRYPOINT true

@@ -1,0 +1,6 @@
+FROM base:1
+ARG WHO=app
+STOPSIGNAL SIGQUIT
+USER $WHO:staff
+WORKDIR /srv
+WORKDIR app/../other

@@ -1,0 +1,4 @@
+FROM base:1
+ONBUILD COPY . /app
+ONBUILD RUN ["echo", "hi"]
+ONBUILD   env  A=b

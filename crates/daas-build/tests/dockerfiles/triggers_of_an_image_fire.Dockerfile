@@ -1,0 +1,2 @@
+FROM trigger:1
+RUN echo own > /own

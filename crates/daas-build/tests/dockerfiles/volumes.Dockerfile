@@ -1,0 +1,4 @@
+FROM base:1
+RUN mkdir /data && echo kept > /data/kept
+VOLUME /data "/quoted"
+VOLUME ["/json", "/two words"]
