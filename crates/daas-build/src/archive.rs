@@ -3,11 +3,11 @@
 use daas_image::tar::{Entry, Reader};
 use daas_image::{Budget, Plain};
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, BufReader, Read, Seek};
 
 /// An archive that is read entry by entry; between two entries it is the content of the first.
 pub(crate) struct Archive {
-    reader: Reader<Plain<File>>,
+    reader: Reader<Box<dyn Read>>,
 }
 
 /// Opens `file` as an archive; nothing if it is none. An archive is told by its first header, as the name says nothing.
@@ -16,7 +16,7 @@ pub(crate) struct Archive {
 /// What reading says.
 pub(crate) fn open(mut file: File) -> io::Result<Option<Archive>> {
     let is_archive = {
-        let Ok(plain) = Plain::new(file.try_clone()?, None) else {
+        let Ok(plain) = plain(file.try_clone()?) else {
             return Ok(None);
         };
         let mut reader = Reader::new(plain, Budget::default());
@@ -26,10 +26,37 @@ pub(crate) fn open(mut file: File) -> io::Result<Option<Archive>> {
     if !is_archive {
         return Ok(None);
     }
-    let plain = Plain::new(file, None).map_err(io::Error::other)?;
     Ok(Some(Archive {
-        reader: Reader::new(plain, Budget::default()),
+        reader: Reader::new(plain(file)?, Budget::default()),
     }))
+}
+
+/// Decompresses what Docker does: gzip and zstd, which layers have as well, and bzip2 and xz, which only archives have.
+///
+/// What comes out is bounded by the budget of the reader of archives.
+fn plain(mut file: File) -> io::Result<Box<dyn Read>> {
+    let mut start = [0; 6];
+    let length = read_start(&mut file, &mut start)?;
+    file.rewind()?;
+    Ok(match &start[..length] {
+        [b'B', b'Z', b'h', ..] => Box::new(bzip2::read::MultiBzDecoder::new(BufReader::new(file))),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            Box::new(lzma_rust2::XzReader::new(BufReader::new(file), true))
+        }
+        _ => Box::new(Plain::new(file, None).map_err(io::Error::other)?),
+    })
+}
+
+/// Reads as many bytes as there are, up to the length of `start`.
+fn read_start(file: &mut File, start: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < start.len() {
+        match file.read(&mut start[length..])? {
+            0 => break,
+            n => length += n,
+        }
+    }
+    Ok(length)
 }
 
 impl Archive {

@@ -66,7 +66,7 @@ async fn base(
     earlier: &[Built],
 ) -> Result<(State, Vec<String>), Arc<BuildError>> {
     match origin {
-        Origin::Scratch => Ok((State::new(job.plan.scope(&[])), Vec::new())),
+        Origin::Scratch => Ok((State::new(job.plan.scope(&[default_path()])), Vec::new())),
         Origin::Stage(stage) => {
             let built = earlier.get(*stage).cloned().ok_or(BuildError::Cancelled)?;
             let mut state = State::clone(&*built.await?);
@@ -92,6 +92,12 @@ async fn base(
     }
 }
 
+/// Where programs are looked for if the image does not say: Docker writes it into every image that it builds.
+fn default_path() -> (String, String) {
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    ("PATH".to_owned(), path.to_owned())
+}
+
 async fn of_image(
     job: &Job,
     number: usize,
@@ -99,16 +105,21 @@ async fn of_image(
 ) -> Result<(State, Vec<String>), BuildError> {
     let image: Image = job.image(number, name).await?;
     let packed = job.builder.store().packed_layers(&image.digest)?;
-    let env: Vec<(String, String)> = image
+    let mut env: Vec<(String, String)> = image
         .config
         .env
         .iter()
         .filter_map(|line| line.split_once('='))
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .collect();
+    if !env.iter().any(|(name, _)| name == "PATH") {
+        env.push(default_path());
+    }
     let mut state = State::new(job.plan.scope(&env));
     state.layers = packed.into_iter().zip(image.layers).collect();
+    let env = std::mem::take(&mut state.config.env);
     state.config = image.config;
+    state.config.env = env;
     state.history = image.history;
     state.made = image
         .created
@@ -221,7 +232,9 @@ impl Stage<'_> {
                 hint: None,
             }
         })?;
-        let mut key = if action.link {
+        // As in BuildKit, a copy that changes modes is not linked.
+        let link = action.link && action.chmod.is_none();
+        let mut key = if link {
             // Made over nothing, so it depends on nothing below.
             Key::new(job.project(), "COPY --link")
         } else {
@@ -240,7 +253,7 @@ impl Stage<'_> {
                 action.chmod, action.parents, action.unpack, job.epoch
             ),
         ]);
-        let below = if action.link {
+        let below = if link {
             Merged::open::<&str>([])
         } else {
             state.merged()

@@ -26,9 +26,13 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(scope: Scope) -> Self {
+        let env = scope.image_env();
         Self {
             layers: Vec::new(),
-            config: ImageConfig::default(),
+            config: ImageConfig {
+                env: env.iter().map(|(k, v)| format!("{k}={v}")).collect(),
+                ..ImageConfig::default()
+            },
             history: Vec::new(),
             scope,
             made: 0,

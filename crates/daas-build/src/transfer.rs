@@ -100,12 +100,7 @@ impl Transfer<'_> {
                 ));
             }
         }
-        if picks.is_empty() && self.inline.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "no pattern means anything".to_owned(),
-            ));
-        }
+        // As in BuildKit, patterns may match nothing at all.
         Ok(picks)
     }
 
@@ -446,10 +441,16 @@ impl Work<'_, '_> {
                 Some(_) => return Err(not_a_folder(here)),
                 None => {
                     let (uid, gid) = self.transfer.owner.unwrap_or((0, 0));
+                    // BuildKit gives `--chmod` to folders on the way, too.
+                    let mode = self
+                        .transfer
+                        .mode
+                        .as_ref()
+                        .map_or(0o755, |mode| mode(0o755, true));
                     Looks {
                         uid,
                         gid,
-                        mode: 0o755,
+                        mode: mode & 0o7777,
                         mtime: self.time(self.transfer.now),
                     }
                 }

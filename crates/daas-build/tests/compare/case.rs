@@ -20,8 +20,10 @@ pub(crate) struct Case {
     pub(crate) secrets: Vec<(String, String)>,
     pub(crate) contexts: Vec<(String, String)>,
     pub(crate) ignore: String,
-    /// Paths that may differ.
+    /// Paths and settings that are another thing here.
     pub(crate) differs: Vec<String>,
+    /// Paths and settings in which Docker 20.10 is not what `BuildKit` is today.
+    pub(crate) old: Vec<String>,
 }
 
 /// Reads every case, or those whose name holds `DAAS_CASE`.
@@ -52,6 +54,7 @@ fn read(name: String, text: String) -> Case {
         contexts: Vec::new(),
         ignore: String::new(),
         differs: Vec::new(),
+        old: Vec::new(),
         text: String::new(),
     };
     let mut tree = Vec::new();
@@ -81,6 +84,7 @@ fn read(name: String, text: String) -> Case {
             "differs" => case
                 .differs
                 .push(value.split(' ').next().unwrap().to_owned()),
+            "old" => case.old.push(value.split(' ').next().unwrap().to_owned()),
             other => panic!("{}: `{other}` means nothing", case.name),
         }
     }

@@ -14,6 +14,40 @@ use tar::{Builder, EntryType, Header};
 pub(crate) struct BaseImage {
     pub(crate) name: &'static str,
     pub(crate) archive: Vec<u8>,
+    config: String,
+    layer: Vec<u8>,
+}
+
+impl BaseImage {
+    /// Writes the image as an OCI layout with the very same configuration; returns its digest.
+    pub(crate) fn write_layout(&self, folder: &Path) -> String {
+        let blobs = folder.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        let put = |bytes: &[u8]| {
+            let sum = hex(&Sha256::digest(bytes));
+            std::fs::write(blobs.join(&sum), bytes).unwrap();
+            format!("sha256:{sum}")
+        };
+        let kind = "application/vnd.oci.image";
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": format!("{kind}.manifest.v1+json"),
+            "config": {"mediaType": format!("{kind}.config.v1+json"), "digest": put(self.config.as_bytes()), "size": self.config.len()},
+            "layers": [{"mediaType": format!("{kind}.layer.v1.tar"), "digest": put(&self.layer), "size": self.layer.len()}],
+        })
+        .to_string();
+        let digest = put(manifest.as_bytes());
+        let index = json!({
+            "schemaVersion": 2,
+            "manifests": [{"mediaType": format!("{kind}.manifest.v1+json"), "digest": digest, "size": manifest.len()}],
+        });
+        std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
+        std::fs::write(
+            folder.join("oci-layout"),
+            r#"{"imageLayoutVersion":"1.0.0"}"#,
+        )
+        .unwrap();
+        digest
+    }
 }
 
 /// What programs of the base are there, all in one file.
@@ -72,18 +106,24 @@ pub(crate) fn images() -> Vec<BaseImage> {
         .into_iter()
         .map(|(name, config)| BaseImage {
             name,
-            archive: archive(name, &layer, config),
+            archive: archive(name, &layer, &described(&layer, &config)),
+            config: described(&layer, &config),
+            layer: layer.clone(),
         })
         .collect()
 }
 
-fn archive(name: &str, layer: &[u8], config: Value) -> Vec<u8> {
-    let config = json!({
+/// Returns the image's configuration file.
+fn described(layer: &[u8], config: &Value) -> String {
+    json!({
         "architecture": "amd64", "os": "linux", "created": "2024-01-01T00:00:00Z", "config": config,
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(&Sha256::digest(layer)))]},
         "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "a fixture"}],
     })
-    .to_string();
+    .to_string()
+}
+
+fn archive(name: &str, layer: &[u8], config: &str) -> Vec<u8> {
     let id = hex(&Sha256::digest(config.as_bytes()));
     let manifest =
         json!([{"Config": format!("{id}.json"), "RepoTags": [name], "Layers": ["base/layer.tar"]}])

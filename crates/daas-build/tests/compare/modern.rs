@@ -67,19 +67,8 @@ impl Modern {
 
     /// Makes the image known as a further context of its name.
     fn layout(&mut self, number: usize, image: &BaseImage) {
-        let archive = self.folder.join(format!("{number}.tar"));
-        std::fs::write(&archive, &image.archive).unwrap();
         let layout = self.folder.join(format!("layout{number}"));
-        let done = Command::new("skopeo")
-            .args(["--insecure-policy", "copy", "-q"])
-            .arg(format!("docker-archive:{}", archive.display()))
-            .arg(format!("oci:{}:1", layout.display()))
-            .status()
-            .unwrap();
-        assert!(done.success());
-        let index = std::fs::read_to_string(layout.join("index.json")).unwrap();
-        let index: serde_json::Value = serde_json::from_str(&index).unwrap();
-        let digest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+        let digest = image.write_layout(&layout);
         self.images.push((image.name.to_owned(), digest));
     }
 

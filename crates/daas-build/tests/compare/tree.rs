@@ -274,7 +274,8 @@ pub(crate) fn differences(wanted: &Built, got: &Built, allowed: &[String]) -> Ve
 fn setting(config: &Value, key: &str) -> Value {
     let value = config["config"][key].clone();
     let empty = match &value {
-        Value::String(text) => text.is_empty(),
+        // BuildKit writes the root as the working folder where the classic builder writes nothing.
+        Value::String(text) => text.is_empty() || key == "WorkingDir" && text == "/",
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
         _ => false,

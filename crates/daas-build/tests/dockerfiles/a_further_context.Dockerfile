@@ -1,4 +1,3 @@
-FROM scratch AS more
 FROM base:1
 COPY --from=more x /x
 #: context more=dir

@@ -2,7 +2,7 @@ FROM base:1
 COPY --link a.txt /linked/a
 COPY --link --chown=1000:50 dir/x /linked/x
 COPY --link --chmod=0600 a.txt /link-dir/b
-#: tree 0755 0:0 /linked dir
+#: tree 0755 1000:50 /linked dir
 #: tree 0644 0:0 /linked/a "a\n"
 #: tree 0644 1000:50 /linked/x "x\n"
-#: differs /link-dir a linked copy does not look at the image, so a link there becomes a folder
+#: tree 0600 0:0 /existing/b "a\n"

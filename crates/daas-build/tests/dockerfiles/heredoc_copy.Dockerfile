@@ -12,7 +12,7 @@ ADD <<"EOF" /added
 $V
 EOF
 #: tree 0644 0:0 /etc/conf "v=value \"value\"\n"
-#: tree 0755 0:0 /many dir
+#: tree 0600 1000:50 /many dir
 #: tree 0600 1000:50 /many/one "raw $V\n"
 #: tree 0600 1000:50 /many/two "$V is value\n"
 #: tree 0600 1000:50 /many/a.txt "a\n"

@@ -5,3 +5,4 @@ COPY . /ctx/
 #: ignore !docs/**/*.md
 #: ignore dir/x
 #: ignore docs/deep/secret.md
+#: old /ctx/docs the old client does not enter a folder for a pattern with `**` that takes back

@@ -5,3 +5,5 @@ COPY . /ctx/
 #: ignore **/z
 #: ignore d?r/y
 #: ignore [ab].txt
+#: old /ctx/.dockerignore the old client appends the name of the Dockerfile to the ignore file
+#: old /ctx/suid the classic builder changes the owner last, and the kernel takes set-id bits away

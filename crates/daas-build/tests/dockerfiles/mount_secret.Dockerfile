@@ -4,3 +4,4 @@ RUN --mount=type=secret,id=token,target=/etc/token,mode=0444,uid=1000 busybox st
 RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent && echo absent > /absent
 #: judge buildkit
 #: secret token=s3cr3t
+#: old /run/secrets 20.10 leaves the folder of a mount behind

@@ -4,3 +4,4 @@ STOPSIGNAL SIGQUIT
 USER $WHO:staff
 WORKDIR /srv
 WORKDIR app/../other
+#: old /srv the classic builder makes working folders as root

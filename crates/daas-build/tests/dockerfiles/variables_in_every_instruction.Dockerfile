@@ -9,4 +9,7 @@ VOLUME $D/vol
 EXPOSE ${P}7/udp
 STOPSIGNAL $S
 LABEL ${L}.name=$F
-#: judge buildkit
+#: tree 0755 1000:1000 /dyn dir
+#: tree 0644 1000:1000 /dyn/a.md "a\n"
+#: tree 0644 0:0 /dyn/added "a\n"
+#: tree 0755 0:0 /dyn/work dir

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// What a developer's shell and a pipeline need beyond what nodes name.
+// rules: shell here: the name of a package
 const SHELL: [&str; 4] = ["bash", "ca-certificates", "git", "make"];
 
 /// Writes the Dockerfile of a project's build environment: the packages of all its described nodes, those for building included.

@@ -1,3 +1,0 @@
-FROM base:1
-COPY a.txt b.txt /file
-#: fails
