@@ -114,6 +114,7 @@ impl State {
     /// What runs a line of text.
     pub(crate) fn shell(&self) -> Vec<String> {
         if self.config.shell.is_empty() {
+            // rules: shell here: what a Dockerfile's line is run by, inside the image, when it does not say (`SHELL`)
             vec!["/bin/sh".into(), "-c".into()]
         } else {
             self.config.shell.clone()

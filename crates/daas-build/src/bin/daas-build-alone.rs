@@ -81,6 +81,7 @@ async fn serve(
         daas_engine::Engine::apply(&engine, &order, &daas_plan::Step::Close, &silent).await?;
     }
     let builder = Builder::open(engine.clone(), tasks.clone(), state.join("build"))?;
+    // rules: print here: lines for the program that asked
     println!("{}", json!({"ready": true}));
     let (lines, mut incoming) = tokio::sync::mpsc::channel::<String>(16);
     tasks.run_blocking("requests", move || {
@@ -101,6 +102,7 @@ async fn serve(
                 Ok(answer) => answer,
                 Err(error) => json!({"error": error.to_string()}),
             };
+            // rules: print here: lines for the program that asked
             println!(
                 "{}",
                 json!({"id": id, "answer": answer, "micros": u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)})
@@ -178,6 +180,7 @@ async fn one(
     let quiet = request["quiet"].as_bool() == Some(true);
     let tell = Arc::new(move |event: Event| {
         if !quiet {
+            // rules: print here: lines for the program that asked
             println!("{}", json!({"id": id, "event": shown(event)}));
         }
     });
