@@ -85,7 +85,7 @@ impl Compose {
         Ok(compose)
     }
 
-    fn docker(&self, words: &[&str]) -> Command {
+    pub(super) fn docker(&self, words: &[&str]) -> Command {
         let mut command = Command::new("/usr/bin/docker");
         command
             .env("DOCKER_HOST", &self.host)

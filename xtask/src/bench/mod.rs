@@ -5,6 +5,7 @@
 //! two medians of one run is worth quoting; a time is not.
 
 mod alive;
+mod build;
 mod compose;
 mod figures;
 mod image;
@@ -60,15 +61,25 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         }
         [what] if what == "alive" => alive::run(300),
         [what, most] if what == "alive" => alive::run(most.parse().context("stands are a number")?),
+        [what] if what == "build" => build_images(5),
+        [what, rounds] if what == "build" => {
+            build_images(rounds.parse().context("rounds are a number")?)
+        }
         [what] if what == "registry" => registry::run(5),
         [what, large] if what == "registry" && large == "large" => registry::large(4 << 30),
         [what, rounds] if what == "registry" => {
             registry::run(rounds.parse().context("rounds are a number")?)
         }
         _ => bail!(
-            "usage: cargo xtask bench stand [rounds] | quick [rounds] | alive [stands] | registry [rounds | large]"
+            "usage: cargo xtask bench stand [rounds] | quick [rounds] | alive [stands] | build | registry [rounds | large]"
         ),
     }
+}
+
+/// Compares builds of images.
+fn build_images(rounds: usize) -> Result<()> {
+    let place = Place::new()?;
+    build::run(rounds, &image::tree(&place.0)?)
 }
 
 /// Lets contenders take turns; without `peers` only the limit and the product, for work on the product.
