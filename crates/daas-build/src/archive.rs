@@ -8,6 +8,8 @@ use std::io::{self, BufReader, Read, Seek};
 /// An archive that is read entry by entry; between two entries it is the content of the first.
 pub(crate) struct Archive {
     reader: Reader<Box<dyn Read>>,
+    /// How many bytes may come out of a file of this size.
+    fair: u64,
 }
 
 /// Opens `file` as an archive; nothing if it is none. An archive is told by its first header, as the name says nothing.
@@ -26,8 +28,14 @@ pub(crate) fn open(mut file: File) -> io::Result<Option<Archive>> {
     if !is_archive {
         return Ok(None);
     }
+    let budget = Budget::default();
+    let fair = budget
+        .ratio_after
+        .0
+        .saturating_add(file.metadata()?.len().saturating_mul(budget.ratio));
     Ok(Some(Archive {
-        reader: Reader::new(plain(file)?, Budget::default()),
+        reader: Reader::new(plain(file)?, budget),
+        fair,
     }))
 }
 
@@ -73,6 +81,16 @@ impl Archive {
 
 impl Read for Archive {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // Two blocks are the price of an entry, as for layers (threat S21).
+        let content = self
+            .reader
+            .position()
+            .saturating_sub(self.reader.entries() * 1024);
+        if content > self.fair {
+            return Err(io::Error::other(
+                "the archive unpacks to far more than its size: it looks like a bomb",
+            ));
+        }
         self.reader.read_data(buf).map_err(io::Error::other)
     }
 }

@@ -530,3 +530,36 @@ fn root_faults_of_a_dockerfile_and_of_a_command_are_told_with_their_line() {
     builder.end();
     place.assert_clean();
 }
+
+#[test]
+fn root_an_archive_is_unpacked_by_add_and_a_bomb_is_refused() {
+    let place = Place::new();
+    let inner = place.dir.path().join("inner");
+    fs::create_dir_all(inner.join("bin")).unwrap();
+    fs::write(inner.join("bin/tool"), "tool").unwrap();
+    let pack = |from: &Path, to: PathBuf| {
+        let done = Command::new("tar")
+            .args(["--create", "--gzip", "--owner=33", "--group=34", "--file"])
+            .arg(to)
+            .arg("--directory")
+            .arg(from)
+            .arg(".")
+            .status()
+            .unwrap();
+        assert!(done.success());
+    };
+    pack(&inner, place.context().join("fine.tar.gz"));
+    let zeros = place.dir.path().join("zeros");
+    fs::create_dir(&zeros).unwrap();
+    let file = fs::File::create(zeros.join("zero")).unwrap();
+    file.set_len(400 << 20).unwrap();
+    pack(&zeros, place.context().join("bomb.tar.gz"));
+    let mut builder = place.builder();
+    let answer = builder.build(&place, &format!("{BASE}ADD fine.tar.gz /opt/\n"), json!({}));
+    let meta = fs::metadata(answer.top().join("opt/bin/tool")).unwrap();
+    assert_eq!((meta.uid(), meta.gid()), (33, 34));
+    let answer = builder.build(&place, "FROM scratch\nADD bomb.tar.gz /\n", json!({}));
+    assert!(answer.failed().1.contains("bomb"), "{}", answer.value);
+    builder.end();
+    place.assert_clean();
+}
