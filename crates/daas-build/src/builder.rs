@@ -6,6 +6,7 @@ use crate::progress::Teller;
 use crate::request::BuildRequest;
 use crate::stand::{BuildStand, Ground};
 use crate::state::{State, time};
+use crate::statements::{Origin, attach};
 use crate::stubs::Scratch;
 use daas_engine::LocalEngine;
 use daas_image::{Image, NewImage, Platform, Registries, Store};
@@ -34,6 +35,8 @@ struct Inner {
     dir: PathBuf,
     caches: Caches,
     next: AtomicU64,
+    /// One image is stated at a time, so that none gets its statements twice.
+    stating: std::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -71,6 +74,7 @@ impl Builder {
                 caches: Caches::new(dir.join("caches"), CACHE_CAP),
                 dir,
                 next: AtomicU64::new(1),
+                stating: std::sync::Mutex::default(),
             }),
         })
     }
@@ -219,8 +223,35 @@ impl Builder {
                 Ok((image, lease))
             })
             .await?;
-        job.hold(lease);
+        self.state_origin(job, &image, lease);
         Ok(image)
+    }
+
+    /// Attaches the statements about an image beside whoever waits for it; `lease` keeps it until then.
+    fn state_origin(&self, job: &Job, image: &Image, lease: daas_image::Lease) {
+        let origin = Origin {
+            names: job.request.names.clone(),
+            file: job.request.file.clone(),
+            dockerfile: daas_image::Digest::of(&job.request.dockerfile),
+            target: job.request.target.clone(),
+            args: job.request.args.keys().cloned().collect(),
+            bases: job.bases(),
+            began: job.now,
+        };
+        let (builder, image) = (self.clone(), image.clone());
+        self.inner
+            .tasks
+            .run_blocking("state where an image comes from", move || {
+                let _turn = builder
+                    .inner
+                    .stating
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                if let Err(error) = attach(builder.store(), &image, &origin) {
+                    tracing::warn!(image = %image.digest, cause = %daas_model::render_chain(&error), "no statements were attached; the next build tries again");
+                }
+                drop(lease);
+            });
     }
 
     /// Removes a folder that [`Builder::receive`] made, or that a caller works in.

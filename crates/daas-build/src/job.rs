@@ -34,6 +34,8 @@ pub(crate) struct Job {
     pub(crate) now: i64,
     pub(crate) epoch: Option<i64>,
     leases: Mutex<Vec<Lease>>,
+    /// Images that the build began with or took files from.
+    bases: Mutex<Vec<(ImageName, Digest)>>,
     steps: AtomicU32,
     places: AtomicU32,
 }
@@ -102,6 +104,7 @@ impl Job {
             now,
             epoch,
             leases: Mutex::default(),
+            bases: Mutex::default(),
             steps: AtomicU32::new(0),
             places: AtomicU32::new(0),
         }
@@ -117,6 +120,17 @@ impl Job {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(lease);
+    }
+
+    /// Returns the images that were needed, by name.
+    pub(crate) fn bases(&self) -> Vec<(ImageName, Digest)> {
+        let mut bases = self
+            .bases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        bases.sort();
+        bases
     }
 
     /// Returns a path in the build's folder that nothing uses.
@@ -234,6 +248,12 @@ impl Job {
         let mut lease = store.lease();
         lease.add_image(&image.digest).map_err(base)?;
         self.hold(lease);
+        let base = (name.clone(), image.digest.clone());
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        if !bases.contains(&base) {
+            bases.push(base);
+        }
+        drop(bases);
         begun.done(cached);
         Ok(image)
     }

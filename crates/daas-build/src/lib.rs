@@ -24,6 +24,7 @@ mod sbom;
 mod stage;
 mod stand;
 mod state;
+mod statements;
 mod stubs;
 mod times;
 mod transfer;

@@ -307,7 +307,7 @@ fn root_a_secret_lands_in_no_layer_history_key_or_file() {
     let file = format!(
         "{BASE}RUN --mount=type=secret,id=tok --mount=type=secret,id=tok,env=TOK test \"$(cat /run/secrets/tok)\" = \"$TOK\" && wc -c < /run/secrets/tok\n"
     );
-    let more = |secret: &str| json!({"secrets": {"tok": secret}, "names": ["t:1"]});
+    let more = |secret: &str| json!({"secrets": {"tok": secret}, "names": ["t:1"], "args": {"PASSWORD": SECRET}});
     let first = builder.build(&place, &file, more(SECRET));
     assert!(
         first.output().contains(&SECRET.len().to_string()),
@@ -331,6 +331,13 @@ fn root_a_secret_lands_in_no_layer_history_key_or_file() {
         missing.value
     );
     builder.end();
+    // The image has both statements: where it comes from, without values of arguments, and what is in it.
+    let statements: Vec<_> = fs::read_dir(place.state().join("images/referrers"))
+        .unwrap()
+        .flatten()
+        .flat_map(|of| fs::read_dir(of.path()).unwrap().flatten())
+        .collect();
+    assert_eq!(statements.len(), 2);
     let found = Command::new("grep")
         .args([
             "--recursive",

@@ -254,9 +254,12 @@ fn refused(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map) {
         ("no_cache_filter", "`no_cache` is for the whole build"),
         (
             "provenance",
-            "statements about images come in a later version",
+            "every image that is built gets a statement of where it comes from",
         ),
-        ("sbom", "lists of what is in images come in a later version"),
+        (
+            "sbom",
+            "every image that is built gets a list of what is in it",
+        ),
         ("ulimits", "commands have the limits of nodes"),
         ("extra_hosts", "commands see the names of their own network"),
     ] {
