@@ -25,8 +25,6 @@ pub struct ZygoteHandle {
 /// [`Fault`] if the process has threads already, or none can be made.
 pub fn fork() -> Result<ZygoteHandle, Fault> {
     let proof = SingleThread::prove().attempt(|| "fork the zygote")?;
-    // Here because everything inherits it from here: the daemon's threads, keepers, nodes. Only a wish.
-    let _ = process::take_short_turns();
     let (ours, theirs) = Channel::pair().attempt(|| "make a socket")?;
     let pid = give_birth(&proof, &Birth::default(), |proof| {
         serve(&proof, theirs);

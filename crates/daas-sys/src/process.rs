@@ -145,47 +145,6 @@ pub fn no_new_privileges() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into()).map(|_| ())
 }
 
-/// How long a process of ours may hold a CPU that others wait for; the kernel's default is about 3 ms.
-///
-/// A request to a node goes through four processes that each wait for a CPU. Measured on two crowded CPUs beside a node that spins: the
-/// slowest hundredth of answers took a third less time than with the default, and no longer with 0.25 ms (docs/guide/limits.md).
-const SLICE: std::time::Duration = std::time::Duration::from_millis(1);
-
-/// Asks for short turns on the CPU, for us and whatever we bear from now on, so that those who only answer wait less for those who compute.
-///
-/// Kernels before 6.12 take it and change nothing.
-///
-/// # Errors
-/// What sched_setattr(2) says.
-pub fn take_short_turns() -> io::Result<()> {
-    const SIZE: usize = size_of::<SchedAttributes>();
-    let mut attributes = SchedAttributes::default();
-    // SAFETY: the kernel writes at most `SIZE` bytes to a place that has them.
-    check(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, SIZE, 0) })?;
-    // Whoever runs us in another class of scheduling has reasons; everything else stays as it is.
-    if !matches!(attributes.policy, 0 | 3) {
-        return Ok(());
-    }
-    attributes.runtime = u64::try_from(SLICE.as_nanos()).unwrap_or(u64::MAX);
-    // SAFETY: a whole `struct sched_attr` in its first size, which lives through the call.
-    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) })
-        .map(|_| ())
-}
-
-/// `struct sched_attr`, version 0 (linux/sched/types.h).
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
-struct SchedAttributes {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
-}
-
 /// Names the process for `ps` and `top` (first 15 bytes).
 pub fn set_name(name: &CStr) {
     // SAFETY: `name` ends with a zero byte and lives through the call.
@@ -474,33 +433,6 @@ pub fn start_time(pid: i32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn short_turns_are_taken_by_the_thread_and_its_children_where_the_kernel_knows_them() {
-        let turn = || {
-            let mut attributes = SchedAttributes::default();
-            let size = size_of::<SchedAttributes>();
-            // SAFETY: as above.
-            check(unsafe {
-                libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0)
-            })
-            .unwrap();
-            (attributes.policy, attributes.nice, attributes.runtime)
-        };
-        std::thread::spawn(move || {
-            let (policy, nice, before) = turn();
-            take_short_turns().unwrap();
-            let (policy_after, nice_after, after) = turn();
-            assert_eq!((policy_after, nice_after), (policy, nice));
-            // Kernels before 6.12 tell no turns of ordinary processes.
-            let known = before != 0 && matches!(policy, 0 | 3);
-            assert_eq!(after, if known { 1_000_000 } else { before });
-            let inherited = std::thread::spawn(turn).join().unwrap().2;
-            assert_eq!(inherited, after);
-        })
-        .join()
-        .unwrap();
-    }
 
     #[test]
     fn our_own_start_time_is_known_and_an_absent_process_has_none() {
