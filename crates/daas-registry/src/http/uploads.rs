@@ -103,7 +103,7 @@ pub(super) async fn go_on(
                 return out_of_order(error, &place, size);
             }
             let most = room(asked, repository)?;
-            let slot = registry.append(slot, body, most).await?;
+            let slot = append(asked, id, slot, body, most).await?;
             let size = slot.as_ref().map_or(0, Incoming::size);
             Ok(progress(StatusCode::ACCEPTED, &place, size))
         }
@@ -118,12 +118,27 @@ pub(super) async fn go_on(
                 })?;
             let digest = parse_digest(&digest)?;
             let most = room(asked, repository)?;
-            let slot = registry.append(slot, body, most).await?;
+            let slot = append(asked, id, slot, body, most).await?;
             uploads.end(id);
             finish(asked, repository, slot, &digest).await
         }
         _ => Err(RegistryError::Unsupported),
     }
+}
+
+/// Adds a body to an upload. One for which the disk has no room ends, so that the room that it took is given back.
+async fn append(
+    asked: &Asked<'_>,
+    id: &str,
+    slot: OwnedMutexGuard<Option<Incoming>>,
+    body: Body,
+    most: u64,
+) -> Result<OwnedMutexGuard<Option<Incoming>>, RegistryError> {
+    let appended = asked.registry.append(slot, body, most).await;
+    if matches!(appended, Err(RegistryError::Images(_))) {
+        asked.registry.inner.uploads.end(id);
+    }
+    appended
 }
 
 async fn finish(

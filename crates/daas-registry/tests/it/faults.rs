@@ -414,6 +414,15 @@ async fn root_a_full_disk_is_told_and_everything_that_was_there_stays() {
         0,
         "what was written of it is given back"
     );
+    let headers = [("authorization", auth.as_str())];
+    let begun = served
+        .ask(Method::POST, "/v2/shop/web/blobs/uploads/", &headers, "")
+        .await;
+    let place = begun.header("location").to_owned();
+    let over = served
+        .ask(Method::PATCH, &place, &headers, vec![1; 20 << 20])
+        .await;
+    assert_eq!((over.status, served.temporary()), (507, 0));
     assert_eq!(
         served
             .push_blob(&auth, "shop/web", &vec![1; 1 << 20])
