@@ -1,9 +1,12 @@
 //! What a stand costs while others live: `cargo xtask bench alive`.
 //!
 //! Stands are brought up one after another and stay; at 1, 10, 100 and 300 alive the table tells how long the last ten
-//! took, what each holds of memory, and how long an exec takes among them.
+//! took, what each holds of memory, and how long an exec takes among them. The kernel's limit is measured in turns with those ten: what a busy
+//! machine does to both is not what stands alive do.
 
+use super::Contender;
 use super::figures::{self, Spread};
+use super::limit::Limit;
 use super::product::Product;
 use super::{Place, QUIET, image};
 use crate::house::Daemon;
@@ -16,6 +19,8 @@ use std::time::Duration;
 
 const MARKS: [usize; 4] = [1, 10, 100, 300];
 const EXECS: usize = 30;
+/// How many ups before a mark are told.
+const LAST: usize = 10;
 
 /// Measures up to `most` stands alive.
 ///
@@ -31,10 +36,17 @@ pub(super) fn run(most: usize) -> Result<()> {
     std::thread::sleep(QUIET);
     let before = Memory::now(&product.daemon)?;
     let cpu_before = cpu_time(product.daemon.mark());
+    let mut limit = Limit::new(&place.0, &image)?;
+    let mut limits = Vec::new();
     let mut ups = Vec::new();
     let mut rows = Vec::new();
     for number in 1..=most {
         std::thread::sleep(Duration::from_millis(20));
+        let counted = |mark: &usize| number <= *mark && *mark < number + LAST;
+        if counted(&most) || MARKS.iter().any(counted) {
+            limits.push(limit.up()?);
+            std::thread::sleep(Duration::from_millis(20));
+        }
         ups.push(
             product
                 .up_as(&format!("alive-{number}"))
@@ -46,10 +58,13 @@ pub(super) fn run(most: usize) -> Result<()> {
                 .map(|_| product.exec("alive-1"))
                 .collect::<Result<Vec<_>>>()?;
             let memory = Memory::now(&product.daemon)?;
-            let last = &ups[ups.len().saturating_sub(10)..];
+            let last = |times: &[Duration]| {
+                Spread::of(times.iter().rev().take(LAST).copied().collect::<Vec<_>>())
+            };
             rows.push(Row {
                 alive: number,
-                last: Spread::of(last.iter().copied()),
+                last: last(&ups),
+                limit: last(&limits),
                 exec: Spread::of(execs),
                 keepers_kib: memory.keepers_kib.saturating_sub(before.keepers_kib) / number as u64,
                 kernel_kib: memory.kernel_kib.saturating_sub(before.kernel_kib) / number as u64,
@@ -57,7 +72,8 @@ pub(super) fn run(most: usize) -> Result<()> {
             });
         }
     }
-    let first = Spread::of(ups.iter().take(10).copied());
+    let first = Spread::of(ups.iter().take(LAST).copied());
+    let first_limit = Spread::of(limits.iter().take(LAST).copied());
     let downs = (1..=most)
         .map(|number| product.down_of(&format!("alive-{number}")))
         .collect::<Result<Vec<_>>>()?;
@@ -65,26 +81,33 @@ pub(super) fn run(most: usize) -> Result<()> {
     let cpu = cpu_time(product.daemon.mark())
         .zip(cpu_before)
         .map(|(now, then)| (now - then).as_secs_f64() * 1e3 / most as f64);
-    report(&rows, first, down, cpu)
+    report(&rows, (first, first_limit), down, cpu)
 }
 
 struct Row {
     alive: usize,
     last: Spread,
+    limit: Spread,
     exec: Spread,
     keepers_kib: u64,
     kernel_kib: u64,
     caches_kib: u64,
 }
 
-fn report(rows: &[Row], first: Spread, down: Spread, cpu_ms: Option<f64>) -> Result<()> {
+fn report(
+    rows: &[Row],
+    (first, first_limit): (Spread, Spread),
+    down: Spread,
+    cpu_ms: Option<f64>,
+) -> Result<()> {
     let mut text =
         String::from("stands alive, milliseconds: median (p10, p90); memory in KiB per stand\n");
     for row in rows {
         text.push_str(&format!(
-            "{:4} alive: last ten up {:.1} ({:.1}, {:.1}), x{:.2} of the first ten; exec {:.2} ({:.2}, {:.2}); keeper PSS {}, kernel {} and {} that it would give back\n",
+            "{:4} alive: last ten up {:.1} ({:.1}, {:.1}), x{:.2} of the first ten; the limit {:.1}, x{:.2} of its first ten; exec {:.2} ({:.2}, {:.2}); keeper PSS {}, kernel {} and {} that it would give back\n",
             row.alive,
             row.last.median, row.last.p10, row.last.p90, row.last.median / first.median,
+            row.limit.median, row.limit.median / first_limit.median,
             row.exec.median, row.exec.p10, row.exec.p90,
             row.keepers_kib, row.kernel_kib, row.caches_kib,
         ));
@@ -103,7 +126,7 @@ fn report(rows: &[Row], first: Spread, down: Spread, cpu_ms: Option<f64>) -> Res
         "down": spread(&down),
         "cpu_ms_per_stand": cpu_ms,
         "rows": rows.iter().map(|row| json!({
-            "alive": row.alive, "last_ten_up": spread(&row.last), "exec": spread(&row.exec),
+            "alive": row.alive, "last_ten_up": spread(&row.last), "last_ten_limit": spread(&row.limit), "exec": spread(&row.exec),
             "keeper_pss_kib": row.keepers_kib, "kernel_kib": row.kernel_kib, "kernel_caches_kib": row.caches_kib,
         })).collect::<Vec<_>>(),
     });
