@@ -154,7 +154,7 @@ fn root_a_nodes_own_limits_hold_under_the_stands() {
     let mut spin = shell(
         &machine,
         "spin",
-        "t() { cut -d' ' -f22 /proc/uptime; }; i=0; end=$(($(date +%s) + 2)); while [ $(date +%s) -lt $end ]; do i=$((i+1)); done; cat /proc/self/stat | cut -d' ' -f14-17",
+        "i=0; end=$(($(date +%s) + 2)); while [ $(date +%s) -lt $end ]; do i=$((i+1)); done; cut -d' ' -f14-17 /proc/$$/stat",
     );
     spin.limits.cpus = Some(Cpus::parse("0.1").unwrap());
     let (code, log) = keeper.run(spin);
@@ -165,6 +165,38 @@ fn root_a_nodes_own_limits_hold_under_the_stands() {
         .sum();
     // At most 3 seconds of wall time at a tenth of a CPU are 30 ticks, and one period more; unlimited it would be about 200.
     assert!(ticks < 80, "{log}");
+    keeper.destroy();
+}
+
+#[test]
+fn root_the_stands_cpu_ceiling_holds_for_all_of_its_nodes_together() {
+    let machine = Machine::new();
+    let keeper = machine.keeper("ceiling");
+    adopt_with(
+        &keeper,
+        Limits {
+            cpus: Cpus::parse("0.2").unwrap(),
+            ..Limits::default()
+        },
+    );
+    let spin = "end=$(($(date +%s) + 3)); while [ $(date +%s) -lt $end ]; do :; done; cut -d' ' -f14-17 /proc/$$/stat";
+    keeper.start(vec![
+        shell(&machine, "one", spin),
+        shell(&machine, "two", spin),
+    ]);
+    let ticks: u64 = ["one", "two"]
+        .into_iter()
+        .map(|node| {
+            assert_eq!(keeper.exit_code(node), 0);
+            keeper
+                .log(node)
+                .split_whitespace()
+                .map(|t| t.parse::<u64>().unwrap())
+                .sum::<u64>()
+        })
+        .sum();
+    // 3 to 4 seconds at a fifth of a CPU are 80 ticks at most; unlimited it would be about 600.
+    assert!(ticks < 150, "{ticks}");
     keeper.destroy();
 }
 
