@@ -25,7 +25,7 @@ fn root_v2_systemd_keeps_the_daemon_and_nodes_survive_its_restart() {
         "systemd::inside_the_daemon_is_a_unit_of_systemd",
     ]);
     job.systemd = true;
-    job.limit = Duration::from_secs(300);
+    job.limit = Duration::from_secs(900);
     let kernel = Kernel::of_debian().expect("Debian has a cloud kernel");
     let mut said = Vec::new();
     let ended = job.run(&kernel, &mut said).expect("the machine comes up");
