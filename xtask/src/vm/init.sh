@@ -53,6 +53,9 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 cd /root && $b mount -o move . / || fail "cannot move the root"
 $b chroot . /bin/mount --make-rshared /
 
+# Whoever started the machine boots it anew when this does not come.
+echo "vm: up" >/dev/console
+
 # A job for systemd: it becomes the first process, and the command is a unit of its own.
 if [ -e /job/systemd ]; then
     units=etc/systemd/system

@@ -88,6 +88,8 @@ impl LocalEngine {
     pub(super) fn refill(&self) {
         let engine = self.clone();
         self.inner.tasks.run("spare keepers", |shutdown| async move {
+            // One at a time: two that both find one missing would make two.
+            let _alone = engine.inner.refilling.lock().await;
             loop {
                 let missing = {
                     let spares = engine.inner.spares.lock().await;

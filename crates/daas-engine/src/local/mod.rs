@@ -73,6 +73,8 @@ struct Inner {
     tasks: Supervisor,
     stands: Mutex<HashMap<StandId, Place>>,
     spares: tokio::sync::Mutex<Vec<Spare>>,
+    /// Held by whoever makes spares.
+    refilling: tokio::sync::Mutex<()>,
     ranges: Mutex<Ranges>,
     happenings: broadcast::Sender<Happening>,
     publisher: Publisher,
@@ -155,6 +157,7 @@ impl LocalEngine {
             tasks,
             stands: Mutex::default(),
             spares: tokio::sync::Mutex::default(),
+            refilling: tokio::sync::Mutex::default(),
             ranges: Mutex::default(),
             happenings: broadcast::channel(BEHIND).0,
             publisher,
