@@ -1,6 +1,6 @@
 use crate::bytes_text::BytesText;
 use crate::project::LimitsSource;
-use daas_model::{ByteSize, Egress, ImageName, ProjectName};
+use daas_model::{ByteSize, Egress, ImageName, ProjectName, Ulimit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -75,4 +75,8 @@ pub struct BuildRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     pub shm_size: Option<ByteSize>,
+    /// Resource limits of commands by the names of setrlimit(2), as in a compose file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, Object>)]
+    pub ulimits: BTreeMap<String, Ulimit>,
 }

@@ -63,8 +63,8 @@ pub use registry::{
     RetentionRule, TagList,
 };
 pub use stand::{
-    ActRequest, Action, DownQuery, LimitsView, ScaleRequest, StandState, StandSummary, StandView,
-    UpOptions, UpRequest,
+    ActRequest, Action, BuildWish, DownQuery, LimitsView, ScaleRequest, StandState, StandSummary,
+    StandView, UpOptions, UpRequest,
 };
 pub use stats::{Pressure, StandStats, Usage};
 pub use system::{

@@ -41,6 +41,22 @@ pub struct UpOptions {
     /// Whether the stands are recorded, but not started.
     #[serde(default)]
     pub no_start: bool,
+    /// Which images of services with a `build` are built first, from the project's folder on the daemon's host.
+    #[serde(default)]
+    pub build: BuildWish,
+}
+
+/// Which images an `up` builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BuildWish {
+    /// Those that are missing, and those of services that are described or have `pull_policy: build`.
+    #[default]
+    Missing,
+    /// All of them.
+    All,
+    /// None: who asks has built them, or will not have them built.
+    Never,
 }
 
 /// What is done to a running stand as a whole, or to some of its nodes.

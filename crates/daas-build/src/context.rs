@@ -17,6 +17,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Makes a context of a folder that ends with it.
+    pub(crate) fn of(scratch: Scratch) -> Self {
+        Self { scratch }
+    }
+
     /// Returns the folder `name` of what was received; nothing if there is no folder of that name.
     #[must_use]
     pub fn part(&self, name: &str) -> Option<PathBuf> {

@@ -6,7 +6,7 @@ use crate::stop::Stop;
 use crate::talk::Talk;
 use clap::{Args, ValueEnum};
 use daas_api::{BuildRequest, BytesText, LimitsSource, Operation, OperationState};
-use daas_model::{ByteSize, Cpus, Egress, ImageName, ProjectName};
+use daas_model::{ByteSize, Cpus, Egress, ImageName, ProjectName, Ulimit};
 use daas_spec::dockerfile::Ignore;
 use daas_tasks::Supervisor;
 use futures_util::TryStreamExt;
@@ -66,6 +66,9 @@ pub(crate) struct Build {
     /// The size of `/dev/shm` of commands.
     #[arg(long, value_name = "SIZE", value_parser = |text: &str| ByteSize::parse(text))]
     shm_size: Option<ByteSize>,
+    /// A resource limit of commands, `NAME=SOFT:HARD` or `NAME=N`, `nofile=1024:4096`.
+    #[arg(long = "ulimit", value_name = "LIMIT", value_parser = ulimit)]
+    ulimits: Vec<(String, Ulimit)>,
     /// The CPUs of all commands together.
     #[arg(long, value_name = "N", value_parser = |text: &str| Cpus::parse(text))]
     cpus: Option<Cpus>,
@@ -122,6 +125,25 @@ fn host(text: &str) -> Result<(String, IpAddr), String> {
         .parse()
         .map_err(|_| format!("`{}` is no address", address.escape_debug()))?;
     Ok((name.to_owned(), address))
+}
+
+/// Reads `name=soft:hard` or `name=both`; -1 is no limit.
+fn ulimit(text: &str) -> Result<(String, Ulimit), String> {
+    let (name, numbers) = text
+        .split_once('=')
+        .ok_or("write `name=soft:hard`, for example `nofile=1024:4096`")?;
+    let number = |text: &str| match text {
+        "-1" | "unlimited" => Ok(u64::MAX),
+        _ => text
+            .parse::<u64>()
+            .map_err(|_| format!("`{}` is no number", text.escape_debug())),
+    };
+    let (soft, hard) = numbers.split_once(':').unwrap_or((numbers, numbers));
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    if soft > hard {
+        return Err("the soft limit is above the hard one".into());
+    }
+    Ok((name.to_owned(), Ulimit { soft, hard }))
 }
 
 /// Tells whether commands have a network.
@@ -257,6 +279,7 @@ impl Build {
                 },
             ),
             shm_size: self.shm_size,
+            ulimits: self.ulimits.into_iter().collect(),
         };
         Ok(Ready { request, parts })
     }

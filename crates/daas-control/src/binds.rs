@@ -41,7 +41,7 @@ pub(crate) fn settle(
 }
 
 /// Returns the project's true folder and whose it is, if the caller may give it away.
-fn project_folder(dir: &str, caller: &Caller) -> Result<(PathBuf, u32), Failure> {
+pub(crate) fn project_folder(dir: &str, caller: &Caller) -> Result<(PathBuf, u32), Failure> {
     let path = Path::new(dir);
     let real = path.canonicalize().map_err(|e| {
         refused(

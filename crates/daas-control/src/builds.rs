@@ -43,28 +43,40 @@ impl Control {
             .operations
             .begin_image(OperationKind::Build, request.names.first(), now_ms());
         let log = Arc::new(BuildLog::open(&self.logs(), &id, self.operations.clone())?);
-        let (builder, operations, of) = (self.builder.clone(), self.operations.clone(), id.clone());
+        let (control, of) = (self.clone(), id.clone());
         self.follow_through(&id, async move {
-            let hear = log.clone();
-            let result = builder
-                .build(request, Arc::new(move |event| hear.hear(event)))
-                .await;
-            drop(context);
-            match result {
-                Ok(image) => {
-                    log.line(&format!("built {}", image.digest));
-                    operations.change_one(&of, |operation| {
-                        operation.digest = Some(image.digest.to_string());
-                    });
-                    Ok(())
-                }
-                Err(error) => {
-                    log.line(&format!("ERROR {}", daas_model::render_chain(&*error)));
-                    Err(failure(&error))
-                }
-            }
+            control.run_build(&of, request, context, log).await
         });
         Ok(started(id))
+    }
+
+    /// Builds as the operation `id`, which somebody else ends.
+    pub(crate) async fn run_build(
+        &self,
+        id: &OperationId,
+        request: daas_build::BuildRequest,
+        context: Context,
+        log: Arc<BuildLog>,
+    ) -> Result<(), Failure> {
+        let hear = log.clone();
+        let result = self
+            .builder
+            .build(request, Arc::new(move |event| hear.hear(event)))
+            .await;
+        drop(context);
+        match result {
+            Ok(image) => {
+                log.line(&format!("built {}", image.digest));
+                self.operations.change_one(id, |operation| {
+                    operation.digest = Some(image.digest.to_string());
+                });
+                Ok(())
+            }
+            Err(error) => {
+                log.line(&format!("ERROR {}", daas_model::render_chain(&*error)));
+                Err(failure(&error))
+            }
+        }
     }
 
     /// Unpacks the files of a build as they come.
@@ -108,7 +120,7 @@ impl Control {
         }
     }
 
-    fn request(
+    pub(crate) fn request(
         &self,
         head: BuildRequest,
         context: &Context,
@@ -160,10 +172,11 @@ impl Control {
         request.platform = head.platform;
         request.extra_hosts = head.extra_hosts;
         request.shm_size = head.shm_size;
+        request.ulimits = head.ulimits;
         Ok(request)
     }
 
-    fn logs(&self) -> PathBuf {
+    pub(crate) fn logs(&self) -> PathBuf {
         self.builder.dir().join("logs")
     }
 
@@ -250,10 +263,12 @@ impl Read for Pieces {
 }
 
 /// The log of one build, and its operation.
-struct BuildLog {
+pub(crate) struct BuildLog {
     operations: Operations,
     id: OperationId,
     inner: Mutex<Inner>,
+    /// Hears which step begins.
+    tell: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 struct Inner {
@@ -263,7 +278,11 @@ struct Inner {
 }
 
 impl BuildLog {
-    fn open(dir: &Path, id: &OperationId, operations: Operations) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        dir: &Path,
+        id: &OperationId,
+        operations: Operations,
+    ) -> Result<Self, Failure> {
         let failed = |e: std::io::Error| {
             Failure::new(
                 "operation-log",
@@ -292,7 +311,16 @@ impl BuildLog {
                 file,
                 open: BTreeMap::new(),
             }),
+            tell: Box::new(|_| ()),
         })
+    }
+
+    /// Tells `hear` which step begins.
+    pub(crate) fn telling(self, hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self {
+            tell: Box::new(hear),
+            ..self
+        }
     }
 
     fn line(&self, text: &str) {
@@ -305,6 +333,7 @@ impl BuildLog {
         match event {
             Event::Began { step, stage, text } => {
                 self.line(&format!("#{step} [{stage}] {text}"));
+                (self.tell)(&format!("building: [{stage}] {text}"));
                 self.phase(
                     step,
                     Phase::Preparing {

@@ -1,6 +1,6 @@
 //! What the doors ask of images.
 
-use crate::operations::end;
+use crate::operations::{caught, daemon_ends, end};
 use crate::platform::Control;
 use crate::record::StandRecord;
 use crate::stand_loop::now_ms;
@@ -147,13 +147,30 @@ impl Control {
         work: impl Future<Output = Result<(), Failure>> + Send + 'static,
     ) {
         let (operations, id) = (self.operations.clone(), id.clone());
-        self.tasks.run(format!("operation {id}"), |shutdown| async move {
-            let result = tokio::select! {
-                result = work => result,
-                () = shutdown.asked() => Err(Failure::new("daemon-ends", Kind::Busy { retry_after: std::time::Duration::from_secs(5) }, "the daemon is shutting down")),
-            };
-            operations.change_one(&id, |operation| end(operation, result, now_ms()));
-        });
+        self.tasks
+            .run(format!("operation {id}"), |shutdown| async move {
+                // A panic must not leave an operation that runs for ever: whoever waits is told what happened.
+                let result = tokio::select! {
+                    result = caught(work) => result,
+                    () = shutdown.asked() => Err(daemon_ends()),
+                };
+                operations.change_one(&id, |operation| end(operation, result, now_ms()));
+            });
+    }
+
+    /// Makes an image of packages as the operation `id`.
+    pub(crate) async fn make_now(
+        &self,
+        id: &OperationId,
+        request: &MakeRequest,
+    ) -> Result<(), Failure> {
+        let wanted = crate::recipe::recipe(request, &self.config.state)?;
+        let progress = std::sync::Arc::new(self.piece_progress(id, &wanted.base));
+        Ok(self
+            .image_store()
+            .make(wanted, progress)
+            .await
+            .map(|_| ())?)
     }
 
     /// Returns what shows the progress of one piece of an image's way in.
@@ -382,11 +399,8 @@ impl Images for Control {
             let id =
                 self.operations
                     .begin_image(OperationKind::Make, wanted.name.as_ref(), now_ms());
-            let progress = std::sync::Arc::new(self.piece_progress(&id, &wanted.base));
-            let store = self.image_store();
-            self.follow_through(&id, async move {
-                Ok(store.make(wanted, progress).await.map(|_| ())?)
-            });
+            let (control, of) = (self.clone(), id.clone());
+            self.follow_through(&id, async move { control.make_now(&of, &request).await });
             Ok(started(id))
         })
     }

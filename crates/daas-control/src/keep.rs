@@ -70,6 +70,7 @@ impl<E: Engine> Keep<E> {
             in_use: InUse::of(&stands),
             gate: Semaphore::new(AT_ONCE),
             steps: Gauntlet::from_env(),
+            waiting: crate::building::Waiting::default(),
         };
         let keep = Self {
             shared: Arc::new(shared),
@@ -144,6 +145,15 @@ impl<E: Engine> Keep<E> {
                 stand.run(&shutdown, || keep.leave(&name, &id)).await;
             });
         live
+    }
+
+    /// Calls the loop of a stand, if it still has one.
+    pub(crate) fn wake(&self, name: &StandName, id: &StandId) {
+        if lock(&self.names).get(id) == Some(name)
+            && let Some(live) = lock(&self.live).get(name)
+        {
+            live.wake.call();
+        }
     }
 
     /// Takes a stand off the list if its record is gone; tells whether it was.

@@ -5,6 +5,7 @@
 //! Not here: how a step is done (`daas-engine`), which steps there are (`daas-plan`), how a request arrives (`daas-server`).
 
 mod binds;
+mod building;
 mod builds;
 mod datagrams;
 mod doctor;
@@ -21,6 +22,7 @@ mod projects;
 mod recipe;
 mod record;
 mod registry;
+mod service_builds;
 mod stand_loop;
 mod stands;
 mod status;

@@ -3,8 +3,11 @@
 use daas_api::platform::Flow;
 use daas_api::{Failure, NodeProgress, Operation, OperationId, OperationKind, OperationState};
 use daas_model::{ImageName, Kind, StandName};
+use futures_util::FutureExt;
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How many operations that are over are remembered, for who asks late.
@@ -154,6 +157,43 @@ pub(crate) fn end(operation: &mut Operation, result: Result<(), Failure>, now_ms
     }
 }
 
+/// Does the work of an operation; a panic becomes its failure, so that nobody waits for ever.
+pub(crate) async fn caught(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    // What a panic may have left half done is dropped with the work.
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+}
+
+/// Says that an operation ends with the daemon.
+pub(crate) fn daemon_ends() -> Failure {
+    Failure::new(
+        "daemon-ends",
+        Kind::Busy {
+            retry_after: Duration::from_secs(5),
+        },
+        "the daemon is shutting down",
+    )
+}
+
+/// Says that the work of an operation panicked, with its words.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
+    let words = panic
+        .downcast_ref::<&str>()
+        .map(|words| (*words).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it said nothing".to_owned());
+    tracing::error!(%words, "the work of an operation panicked");
+    Failure::new(
+        "operation-panicked",
+        Kind::Bug,
+        "the work ended in the middle by a fault of the program",
+    )
+    .because(words)
+    .hint("try again; the daemon's log has more")
+}
+
 fn new(
     id: OperationId,
     kind: OperationKind,
@@ -182,4 +222,26 @@ fn unknown(id: &OperationId) -> Failure {
         format!("no operation `{id}`"),
     )
     .hint("operations are forgotten when the daemon ends; look at the stand instead")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_ends_its_operation_as_failed() {
+        let operations = Operations::default();
+        let id = operations.begin_image(OperationKind::Make, None, 1);
+        let work = async {
+            assert!(std::hint::black_box(false), "a bug of ours");
+            Ok(())
+        };
+        let result = caught(work).await;
+        operations.change_one(&id, |operation| end(operation, result, 2));
+        let operation = operations.get(&id).unwrap();
+        assert_eq!(operation.state, OperationState::Failed);
+        let problem = operation.problem.unwrap();
+        assert_eq!(problem.code, "operation-panicked");
+        assert!(format!("{problem:?}").contains("a bug of ours"));
+    }
 }

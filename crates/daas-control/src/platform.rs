@@ -37,6 +37,7 @@ pub struct Control {
     pub(crate) started_ms: u64,
     /// One request that gives names or addresses at a time, so that none is given twice.
     pub(crate) naming: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) in_the_making: crate::service_builds::InTheMaking,
 }
 
 impl std::fmt::Debug for Control {
@@ -80,6 +81,7 @@ impl Control {
             config: Arc::new(config),
             started_ms: crate::stand_loop::now_ms(),
             naming: Arc::default(),
+            in_the_making: Arc::default(),
         };
         control.keep_registry();
         Ok(control)

@@ -1,5 +1,6 @@
 //! The loop of one stand: look, plan, do, until nothing is left to do.
 
+use crate::building::{Building, Waiting};
 use crate::in_use::InUse;
 use crate::operations::{Operations, end};
 use crate::record::{Once, StandRecord};
@@ -36,6 +37,8 @@ pub(crate) struct Shared<E> {
     /// How many turns work at once: the rest queues instead of fighting for the machine.
     pub(crate) gate: Semaphore,
     pub(crate) steps: Gauntlet,
+    /// Stands whose images are being built.
+    pub(crate) waiting: Waiting,
 }
 
 /// What others see of one loop.
@@ -139,7 +142,12 @@ impl<E: Engine> StandLoop<E> {
             }
             Err(failure) => failure,
         };
-        let parked = !passes(failure.kind());
+        // A build that failed is not tried again by itself, whatever it failed of.
+        let parked = !passes(failure.kind())
+            || matches!(
+                self.shared.waiting.of(&self.name),
+                Some(Building::Failed(_))
+            );
         tracing::warn!(stand = %self.name, cause = %failure, "the stand is not as wanted yet");
         let revision = self.record().ok().flatten().map(|r| r.revision.0);
         self.live.status.send_modify(|status| {
@@ -167,6 +175,9 @@ impl<E: Engine> StandLoop<E> {
             };
             if self.expire(&mut stored).await? || self.place(&mut stored).await? {
                 continue;
+            }
+            if self.waits_for_builds(&stored.value)? {
+                return Ok(Turned::Through);
             }
             if self.do_once(&mut stored).await? {
                 continue;
@@ -200,6 +211,35 @@ impl<E: Engine> StandLoop<E> {
         stored.value.addresses = addresses;
         self.save(stored).await?;
         Ok(true)
+    }
+
+    /// Tells whether images of the stand are being built; whoever builds calls when they are there.
+    fn waits_for_builds(&self, record: &StandRecord) -> Result<bool, Failure> {
+        if record.power == Power::Gone {
+            self.shared.waiting.end(&self.name, None);
+            return Ok(false);
+        }
+        match self.shared.waiting.of(&self.name) {
+            None => {
+                self.live.status.send_if_modified(|status| {
+                    let was = !status.building.is_empty();
+                    status.building.clear();
+                    was
+                });
+                Ok(false)
+            }
+            Some(Building::Failed(failure)) => Err(failure),
+            Some(Building::Under { image, text }) => {
+                self.live.status.send_modify(|status| {
+                    status.building = [(image, text)].into();
+                });
+                let nodes = self.live.status.borrow().progress(record);
+                self.shared.operations.change(&self.name, |operation, _| {
+                    operation.nodes.clone_from(&nodes);
+                });
+                Ok(true)
+            }
+        }
     }
 
     /// Does what is to be done once; tells whether there was anything.

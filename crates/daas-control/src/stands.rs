@@ -4,6 +4,7 @@ use crate::events::{HappeningRecord, view};
 use crate::platform::Control;
 use crate::projects::{diagnostic_views, ignored_views};
 use crate::record::{Once, StandRecord};
+use crate::service_builds::ServiceBuilds;
 use crate::stand_loop::now_ms;
 use crate::views::plan_steps;
 use daas_api::platform::{Answer, BoxDuplex, ByteFlow, ExecSession, Flow, IfRevision, Stands};
@@ -16,7 +17,8 @@ use daas_model::{Kind, NodeName, Protocol, StandId, StandName, StandSpec};
 use daas_plan::{Power, assign};
 use daas_spec::Outcome;
 use daas_store::{Batch, EventId, Expect, Revision, Stored};
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -178,11 +180,57 @@ impl Control {
         let policy = self.policy(&spec.project)?;
         crate::binds::settle(&mut spec, &request.project.dir, caller, &policy)?;
         let names = Self::names(&request, &outcome, &spec)?;
+        let builds = self
+            .service_builds(caller, &request.project, &outcome, request.options.build)
+            .await?;
+        let recorded = self
+            .record_stands(caller, &request, at, &spec, &names, builds.as_ref())
+            .await;
+        let (records, on_disk) = match (recorded, &builds) {
+            (Ok(recorded), _) => recorded,
+            (Err(failure), Some(builds)) => {
+                builds.give_up(self, &names, &failure);
+                return Err(failure);
+            }
+            (Err(failure), None) => return Err(failure),
+        };
+        self.keep.steps().take("record.kept")?;
+        let mut operations: Vec<Started> = builds.iter().flat_map(|b| b.started()).collect();
+        for name in &names {
+            operations.push(self.begin(name, OperationKind::Up)?);
+        }
+        if let Some(builds) = builds {
+            let stands = records.iter().map(|r| (r.name.clone(), r.id.clone()));
+            self.build_for(builds, stands.collect());
+        }
+        on_disk.await?;
+        Ok(Accepted {
+            operations,
+            diagnostics: diagnostic_views(&outcome),
+        })
+    }
+
+    /// Writes the records of stands that are wanted; the second of the answer waits for the disk.
+    async fn record_stands<'a>(
+        &'a self,
+        caller: &Caller,
+        request: &UpRequest,
+        at: IfRevision,
+        spec: &StandSpec,
+        names: &[StandName],
+        builds: Option<&ServiceBuilds>,
+    ) -> Result<
+        (
+            Vec<StandRecord>,
+            BoxFuture<'a, Result<(), daas_store::StoreError>>,
+        ),
+        Failure,
+    > {
         let naming = self.naming.lock().await;
         let mut used = self.keep.shared.in_use.all();
         let mut batch = Batch::new();
         let mut records = Vec::with_capacity(names.len());
-        for name in &names {
+        for name in names {
             let before = self.store.get::<StandRecord>(name.as_str())?;
             check_revision(name, before.as_ref().map(|b| b.revision), at)?;
             if before
@@ -200,8 +248,8 @@ impl Control {
             }
             let record = self.wanted(
                 name,
-                &request,
-                &spec,
+                request,
+                spec,
                 before.as_ref().map(|b| &b.value),
                 &mut used,
             )?;
@@ -210,7 +258,7 @@ impl Control {
             records.push(record);
         }
         let note = format!("{caller} asked for the stand");
-        for name in &names {
+        for name in names {
             batch = batch.event(
                 name.as_str(),
                 now_ms(),
@@ -218,6 +266,12 @@ impl Control {
             )?;
         }
         self.keep.steps().take("record.keep")?;
+        for name in names {
+            self.keep.shared.waiting.end(name, None);
+        }
+        if let Some(builds) = builds {
+            builds.hold(self, names);
+        }
         // The loops begin while the disk still writes: what they do a crash undoes, because a stand that no record knows is closed. The answer waits.
         let (_, on_disk) = self.store.commit_early(batch).await?;
         records
@@ -225,16 +279,7 @@ impl Control {
             .for_each(|record| self.keep.shared.in_use.enter(record));
         // Whoever asks next is flushed together with this.
         drop(naming);
-        self.keep.steps().take("record.kept")?;
-        let operations = names
-            .iter()
-            .map(|name| self.begin(name, OperationKind::Up))
-            .collect::<Result<_, _>>()?;
-        on_disk.await?;
-        Ok(Accepted {
-            operations,
-            diagnostics: diagnostic_views(&outcome),
-        })
+        Ok((records, on_disk.boxed()))
     }
 
     /// Begins an operation on the record as it is now, and calls its loop.

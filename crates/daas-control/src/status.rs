@@ -41,6 +41,8 @@ pub(crate) struct Status {
     pub(crate) failing: Option<(u64, Instant)>,
     /// How far images are, by name.
     pub(crate) fetching: BTreeMap<String, Progress>,
+    /// What is done for images that are being built, by name.
+    pub(crate) building: BTreeMap<String, String>,
     /// Whether a start is under way.
     pub(crate) starting: bool,
 }
@@ -298,6 +300,9 @@ impl Status {
             return Phase::Removed;
         }
         let image = record.spec.nodes[name].image.familiar();
+        if let Some(what) = self.building.get(&image) {
+            return Phase::Preparing { what: what.clone() };
+        }
         if let Some(progress) = self.fetching.get(&image) {
             return match progress.total {
                 _ if progress.done == 0 && progress.total.is_none() => Phase::Preparing {

@@ -25,13 +25,21 @@ pub fn read_project(files: &dyn Files, request: &ProjectRequest) -> Outcome {
     let has_errors = reading.report.has_errors();
     let project = reading.project.take();
     let (diagnostics, ignored) = reading.report.finish();
+    let mut builds = reading.builds;
+    for build in &mut builds {
+        if let Some(own) = described.iter().find(|d| d.service == build.service) {
+            // Steps that did not change cost nothing, and a description says itself what the image is.
+            build.always = true;
+            build.bare = !own.needs_folder();
+        }
+    }
     Outcome {
         spec: spec.filter(|_| !has_errors),
         project,
         diagnostics,
         ignored,
         described,
-        builds: reading.builds,
+        builds,
         files_read: reading.files_read,
         env_read: reading.env_read,
     }

@@ -1,10 +1,11 @@
 use crate::described::Described;
 use daas_model::{
     ByteSize, Cpus, Diagnostics, Egress, ImageName, Limits, Place, Policy, ProjectName, Severity,
-    Span, StandKind, StandSpec,
+    Span, StandKind, StandSpec, Ulimit,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// The most bytes that one file of a project may have; a disk reader should stop there, too.
 ///
@@ -150,6 +151,9 @@ pub struct ServiceBuild {
     pub image: ImageName,
     /// The folder of the context, absolute.
     pub context: String,
+    /// Whether nothing of the context is needed: a description that names no file of it.
+    #[serde(default)]
+    pub bare: bool,
     /// The Dockerfile, relative to the context unless absolute.
     pub dockerfile: Option<String>,
     /// The Dockerfile's text.
@@ -174,11 +178,17 @@ pub struct ServiceBuild {
     pub network: Option<String>,
     /// The size of their `/dev/shm`.
     pub shm_size: Option<ByteSize>,
+    /// Lines for their `/etc/hosts`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra_hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// Their resource limits.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<String, Ulimit>,
     /// Whether nothing cached is used.
     pub no_cache: bool,
     /// Whether base images are compared with their registries.
     pub pull: bool,
-    /// Whether the image is built at every `up` (`pull_policy: build`).
+    /// Whether the image is built at every `up`: `pull_policy: build`, or the service is described, and what it says may have changed.
     pub always: bool,
 }
 
@@ -188,6 +198,7 @@ impl ServiceBuild {
             service: String::new(),
             image,
             context: String::new(),
+            bare: false,
             dockerfile: None,
             dockerfile_inline: None,
             args: BTreeMap::new(),
@@ -200,6 +211,8 @@ impl ServiceBuild {
             ssh: Vec::new(),
             network: None,
             shm_size: None,
+            extra_hosts: BTreeMap::new(),
+            ulimits: BTreeMap::new(),
             no_cache: false,
             pull: false,
             always: false,

@@ -6,19 +6,15 @@ use crate::progress;
 use crate::stop::Stop;
 use crate::talk::Talk;
 use daas_api::{BuildRequest, BytesText, Failure, MakeRequest};
-use daas_model::{ImageName, Kind, ProjectName};
-use daas_spec::ServiceBuild;
+use daas_model::{ImageName, Kind};
 use daas_spec::described::PackagesImage;
+use daas_spec::{Outcome, ServiceBuild};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Builds what the store does not have, or everything if it is `asked` for. What another build begins with comes first.
-pub(crate) async fn build_missing(
-    project: Option<&ProjectName>,
-    builds: &[ServiceBuild],
-    asked: bool,
-    talk: &Talk,
-) -> Result<(), Stop> {
+pub(crate) async fn build_missing(outcome: &Outcome, asked: bool, talk: &Talk) -> Result<(), Stop> {
+    let builds = outcome.builds.as_slice();
     let mut left: Vec<&ServiceBuild> = builds.iter().collect();
     let mut done: BTreeSet<&str> = BTreeSet::new();
     while !left.is_empty() {
@@ -35,7 +31,7 @@ pub(crate) async fn build_missing(
         };
         let build = left.remove(at);
         if asked || build.always || is_missing(&build.image, talk).await? {
-            one(project, builds, build, talk).await?;
+            one(outcome, build, talk).await?;
         }
         done.insert(&build.service);
     }
@@ -58,12 +54,7 @@ async fn is_missing(image: &ImageName, talk: &Talk) -> Result<bool, Stop> {
     }
 }
 
-async fn one(
-    project: Option<&ProjectName>,
-    builds: &[ServiceBuild],
-    build: &ServiceBuild,
-    talk: &Talk,
-) -> Result<(), Stop> {
+async fn one(outcome: &Outcome, build: &ServiceBuild, talk: &Talk) -> Result<(), Stop> {
     talk.say(format!(
         "building `{}` for service `{}`",
         build.image.familiar(),
@@ -77,14 +68,17 @@ async fn one(
             read_dockerfile(&context.join(name), context)?
         }
     };
-    let mut parts = vec![Part {
-        folder: context.to_owned(),
-        name: "context".into(),
-        ignore: ignore_of(context, &file)?,
-    }];
+    let mut parts = Vec::new();
+    if !build.bare {
+        parts.push(Part {
+            folder: context.to_owned(),
+            name: "context".into(),
+            ignore: ignore_of(context, &file)?,
+        });
+    }
     let mut images = BTreeMap::new();
     for (name, place) in &build.additional_contexts {
-        match image_of(place, builds, talk).await? {
+        match image_of(place, &outcome.builds, talk).await? {
             Some(image) => {
                 images.insert(name.clone(), image);
             }
@@ -98,7 +92,7 @@ async fn one(
     let request = BuildRequest {
         dockerfile,
         file: Some(file),
-        project: project.cloned(),
+        project: outcome.project.clone(),
         names: std::iter::once(build.image.clone())
             .chain(build.tags.iter().cloned())
             .collect(),
@@ -116,7 +110,10 @@ async fn one(
         pull: build.pull,
         no_network: build.network.as_deref() == Some("none"),
         platform: build.platforms.first().cloned(),
+        egress: outcome.spec.as_ref().map(|spec| spec.egress),
         shm_size: build.shm_size,
+        extra_hosts: build.extra_hosts.clone(),
+        ulimits: build.ulimits.clone(),
         ..BuildRequest::default()
     };
     let operation = carry_out(Ready { request, parts }, true, talk).await?;
@@ -153,37 +150,13 @@ async fn image_of(
 }
 
 /// Returns an image of distribution packages; made once, and found again by its packages.
-async fn packages_image(packages: &PackagesImage, talk: &Talk) -> Result<ImageName, Stop> {
-    let strange = |why: String| Failure::new("packages-image", Kind::Input, why);
-    if packages.packages.is_empty() {
-        let image = ImageName::parse(&packages.base).map_err(|e| strange(e.to_string()))?;
-        if !is_missing(&image, talk).await? {
-            return Ok(image);
-        }
-    }
-    let tag: String = packages
-        .packages
-        .join("-")
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') {
-                c
-            } else {
-                '_'
-            }
-        })
-        .take(100)
-        .collect();
-    let suite = packages.base.replace(':', "/");
-    let text = if tag.is_empty() {
-        packages.base.clone()
-    } else {
-        format!(
-            "daas-packages/{suite}:{}",
-            tag.trim_start_matches(['.', '-'])
-        )
-    };
-    let image = ImageName::parse(&text).map_err(|e| strange(e.to_string()))?;
+pub(crate) async fn packages_image(
+    packages: &PackagesImage,
+    talk: &Talk,
+) -> Result<ImageName, Stop> {
+    let image = packages
+        .image_name()
+        .map_err(|e| Failure::new("packages-image", Kind::Input, e.to_string()))?;
     if is_missing(&image, talk).await? {
         talk.say(format!("making `{}` from packages", image.familiar()));
         let request = MakeRequest {

@@ -134,6 +134,8 @@ impl Wanted {
             recreate: self.recreate,
             pull: self.pull,
             no_start: self.no_start,
+            // What is missing is built here, where the files are.
+            build: daas_api::BuildWish::Never,
         };
         let request = daas_api::UpRequest {
             name: self.name.clone(),

@@ -31,7 +31,7 @@ const AT_ONCE: usize = 16;
 
 pub(crate) async fn run(up: Up, talk: &Talk) -> Result<(), Stop> {
     let (request, outcome) = up.wanted.read(talk)?;
-    super::build::build_missing(outcome.project.as_ref(), &outcome.builds, up.build, talk).await?;
+    super::build::build_missing(&outcome, up.build, talk).await?;
     let accepted = talk.client.up(&request, None).await?;
     if up.no_wait {
         return tell_accepted(&accepted, talk);

@@ -347,19 +347,30 @@ impl Plan {
     }
 }
 
+/// Tags have at most 128 characters (OCI Distribution Specification, "Pulling manifests").
+const MAX_TAG: usize = 128;
+
+/// Names an image by its packages; what a tag cannot say, by length or letters, is in a digest at its end.
 fn default_name(distribution: &str, suite: &str, packages: &[String]) -> Result<ImageName, String> {
-    let mut tag = suite.to_owned();
-    for package in packages {
-        tag.push('-');
-        tag.extend(package.chars().map(|c| {
+    let whole = std::iter::once(suite)
+        .chain(packages.iter().map(String::as_str))
+        .collect::<Vec<_>>()
+        .join("-");
+    let mut tag: String = whole
+        .chars()
+        .map(|c| {
             if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') {
                 c
             } else {
                 '_'
             }
-        }));
+        })
+        .collect();
+    if tag != whole || tag.len() > MAX_TAG {
+        let digest = crate::Digest::of(whole.as_bytes());
+        tag.truncate(MAX_TAG - 17);
+        tag = format!("{tag}-{}", &digest.hex()[..16]);
     }
-    tag.truncate(128);
     ImageName::parse(&format!("{distribution}:{tag}")).map_err(|e| e.to_string())
 }
 
@@ -633,6 +644,19 @@ mod tests {
                 .familiar(),
             "debian:bookworm-a-b"
         );
+    }
+
+    #[test]
+    fn different_lists_of_packages_have_different_names() {
+        let name = |packages: &[&str]| plan("debian:bookworm", packages).unwrap().name.familiar();
+        let long: Vec<String> = (0..40).map(|n| format!("package-{n}")).collect();
+        let mut long: Vec<&str> = long.iter().map(String::as_str).collect();
+        let first = name(&long);
+        long.push("zoo");
+        assert_ne!(first, name(&long));
+        assert!(first.len() <= "debian:".len() + MAX_TAG, "{first}");
+        assert_ne!(name(&["a=1+2"]), name(&["a=1~2"]));
+        assert_eq!(name(&["nginx"]), "debian:bookworm-nginx");
     }
 
     #[test]

@@ -4,9 +4,14 @@ use super::{Described, PackagesImage, read};
 use crate::node::{At, Entry, FAULTY, Map, Node, Value};
 use crate::report::Report;
 use crate::template::short;
+use daas_model::{ImageName, ImageNameError};
+use sha2::{Digest, Sha256};
 
 /// What a further context begins with that is an image of packages: `packages://debian:bookworm/curl,nginx`.
 pub const PACKAGES_SCHEME: &str = "packages://";
+
+/// How many characters of a list of packages a name shows.
+const SHOWN: usize = 100;
 
 /// Gives every described service its `build`; returns the descriptions.
 pub(crate) fn give_builds(root: &mut Map, report: &mut Report) -> Vec<Described> {
@@ -76,6 +81,38 @@ fn build(described: &Described, at: At) -> Entry {
 }
 
 impl PackagesImage {
+    /// Returns the name under which the store keeps the image: that of the base where there are no packages.
+    ///
+    /// The packages stand in it for people; the digest at its end tells lists apart that would read the same.
+    ///
+    /// # Errors
+    /// If the base is no name.
+    pub fn image_name(&self) -> Result<ImageName, ImageNameError> {
+        if self.packages.is_empty() {
+            return ImageName::parse(&self.base);
+        }
+        let words: String = self
+            .packages
+            .join("-")
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .take(SHOWN)
+            .collect();
+        let digest = Sha256::digest(self.packages.join(","));
+        let digest: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
+        let suite = self.base.replace(':', "/");
+        ImageName::parse(&format!(
+            "daas-packages/{suite}:{}-{digest}",
+            words.trim_start_matches(['.', '-'])
+        ))
+    }
+
     /// Returns the address of the image as a further context: `packages://debian:bookworm/curl,nginx`.
     #[must_use]
     pub fn url(&self) -> String {

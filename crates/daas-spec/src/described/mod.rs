@@ -57,6 +57,18 @@ pub struct Described {
     pub command: Option<Vec<String>>,
 }
 
+impl Described {
+    /// Tells whether the image needs files of the project's folder.
+    #[must_use]
+    pub fn needs_folder(&self) -> bool {
+        self.pip.iter().any(|entry| entry.starts_with("-r "))
+            || self
+                .files
+                .iter()
+                .any(|file| matches!(file.source, FileOrigin::Path(_)))
+    }
+}
+
 /// A file of a description.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DescribedFile {

@@ -46,6 +46,32 @@ pub struct Stage {
     pub at: Spot,
 }
 
+impl Dockerfile {
+    /// Tells whether an instruction takes something from the build's own context.
+    ///
+    /// Triggers of base images are not looked at: they are not known yet.
+    #[must_use]
+    pub fn needs_context(&self) -> bool {
+        let remote = |text: &str| text.contains("://") || text.starts_with("git@");
+        self.stages
+            .iter()
+            .flat_map(|stage| &stage.steps)
+            .any(|step| match &step.instruction {
+                Instruction::Transfer(transfer) => {
+                    transfer.from.is_none() && transfer.sources.iter().any(|s| !remote(&s.raw))
+                }
+                Instruction::Run(run) => run.mounts.iter().any(|mount| {
+                    let mut fields = mount.raw.split(',');
+                    let kinds = || mount.raw.split(',').filter(|f| f.starts_with("type="));
+                    // A mount without a type is a bind.
+                    let is_bind = kinds().next().is_none_or(|kind| kind == "type=bind");
+                    is_bind && !fields.any(|field| field.starts_with("from="))
+                }),
+                _ => false,
+            })
+    }
+}
+
 /// What reading a Dockerfile led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {

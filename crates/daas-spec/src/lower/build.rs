@@ -76,6 +76,8 @@ pub(super) fn read(
         build.additional_contexts.insert(name, place);
     }
     flags(desk, who, map, &mut build);
+    build.extra_hosts = super::wiring::hosts(desk, who, map, "build.extra_hosts");
+    build.ulimits = super::resources::ulimits(desk, who, map, "build.ulimits");
     secrets(desk, who, map, &mut build);
     refused(desk, who, map);
     Some(build)
@@ -260,8 +262,6 @@ fn refused(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map) {
             "sbom",
             "every image that is built gets a list of what is in it",
         ),
-        ("ulimits", "commands have the limits of nodes"),
-        ("extra_hosts", "commands see the names of their own network"),
     ] {
         if let Some(entry) = map.entry(key).filter(|e| !e.value.is_null()) {
             desk.report().ignore(

@@ -5,6 +5,7 @@ use crate::node::{At, Map, Node};
 use crate::template::short;
 use crate::value;
 use daas_model::{ByteSize, Cpus, Diagnostic, NodeSpec, Ulimit};
+use std::collections::BTreeMap;
 
 /// The most nodes of one stand.
 pub(super) const MAX_NODES: u32 = 1000;
@@ -77,7 +78,7 @@ pub(super) fn read(
     spec.oom_score_adj = map
         .get("oom_score_adj")
         .and_then(|n| value::integer(desk.report(), n, &who.key("oom_score_adj"), -1000, 1000));
-    ulimits(desk, who, map, spec);
+    spec.ulimits = ulimits(desk, who, map, "ulimits");
     replicas(desk, who, at, map, deploy)
 }
 
@@ -160,13 +161,20 @@ const ULIMITS: [&str; 16] = [
     "stack",
 ];
 
-fn ulimits(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut NodeSpec) {
-    let Some(node) = map.get("ulimits") else {
-        return;
+/// Reads the `ulimits` of `map`, which a person knows as `key` of the service.
+pub(super) fn ulimits(
+    desk: &mut Desk<'_, '_>,
+    who: Who<'_>,
+    map: &Map,
+    key: &str,
+) -> BTreeMap<String, Ulimit> {
+    let mut found = BTreeMap::new();
+    let Some(node) = map.get("ulimits").filter(|n| !n.is_null()) else {
+        return found;
     };
-    let what = who.key("ulimits");
+    let what = who.key(key);
     let Some(map) = value::map(desk.report(), node, &what) else {
-        return;
+        return found;
     };
     for entry in &map.entries {
         if entry.key.starts_with("x-") {
@@ -220,9 +228,9 @@ fn ulimits(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut NodeSpec
             );
             continue;
         }
-        spec.ulimits
-            .insert(entry.key.clone(), Ulimit { soft, hard });
+        found.insert(entry.key.clone(), Ulimit { soft, hard });
     }
+    found
 }
 
 fn ulimit(desk: &mut Desk<'_, '_>, node: &Node, what: &str) -> Option<u64> {

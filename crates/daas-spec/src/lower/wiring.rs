@@ -382,10 +382,21 @@ fn links(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut NodeSpec) 
 }
 
 fn extra_hosts(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut NodeSpec) {
-    let Some(node) = map.get("extra_hosts") else {
-        return;
+    spec.extra_hosts = hosts(desk, who, map, "extra_hosts");
+}
+
+/// Reads the `extra_hosts` of `map`, which a person knows as `key` of the service.
+pub(super) fn hosts(
+    desk: &mut Desk<'_, '_>,
+    who: Who<'_>,
+    map: &Map,
+    key: &str,
+) -> BTreeMap<String, Vec<IpAddr>> {
+    let mut found: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    let Some(node) = map.get("extra_hosts").filter(|n| !n.is_null()) else {
+        return found;
     };
-    let what = who.key("extra_hosts");
+    let what = who.key(key);
     let mut lines: Vec<(String, String, At)> = Vec::new();
     match &node.value {
         Value::Map(map) => {
@@ -431,7 +442,7 @@ fn extra_hosts(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut Node
             continue;
         }
         if address == "host-gateway" {
-            desk.report().ignore(Severity::Warning, at, &format!("services.{}.extra_hosts.{host}", who.name), "a stand has no way to the host itself; run what it needs as a service of the project");
+            desk.report().ignore(Severity::Warning, at, &format!("services.{}.{key}.{host}", who.name), "a stand has no way to the host itself; run what it needs as a service of the project");
             continue;
         }
         let bare = address
@@ -440,7 +451,7 @@ fn extra_hosts(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut Node
             .unwrap_or(address);
         match bare.parse::<IpAddr>() {
             Ok(ip) => {
-                let list = spec.extra_hosts.entry(host.to_owned()).or_default();
+                let list = found.entry(host.to_owned()).or_default();
                 if !list.contains(&ip) {
                     list.push(ip);
                 }
@@ -453,6 +464,7 @@ fn extra_hosts(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut Node
             ),
         }
     }
+    found
 }
 
 fn dns(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, spec: &mut NodeSpec) {

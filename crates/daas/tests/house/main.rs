@@ -1,5 +1,6 @@
 //! Tests of the whole house, on real kernels.
 
+mod builds;
 mod cgroup_v2;
 mod systemd;
 mod trials;
