@@ -79,6 +79,8 @@ impl BuildStand {
             limits: ground.limits,
             egress: ground.egress,
             ttl: None,
+            routes: Vec::new(),
+            sleep_after: None,
         };
         let addresses = assign(&spec, &Addresses::default()).unwrap_or_default();
         Self {

@@ -259,6 +259,8 @@ fn orphan(id: &StandId) -> daas_engine::Order {
         limits: daas_model::Limits::default(),
         egress: daas_model::Egress::None,
         ttl: None,
+        routes: Vec::new(),
+        sleep_after: None,
     };
     daas_engine::Order {
         id: id.clone(),

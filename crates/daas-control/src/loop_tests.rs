@@ -47,6 +47,8 @@ fn record(stand: &str, nodes: &[&str]) -> StandRecord {
         limits: Limits::default(),
         egress: Egress::None,
         ttl: None,
+        routes: Vec::new(),
+        sleep_after: None,
     };
     StandRecord {
         id: StandId::parse(&format!("id-{stand}")).unwrap(),

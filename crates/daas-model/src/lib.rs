@@ -18,6 +18,7 @@ mod observed;
 mod policy;
 mod port;
 mod restart;
+mod route;
 mod stand;
 mod unit;
 
@@ -37,5 +38,6 @@ pub use observed::{Health, NodeObserved, NodeState, StandObserved};
 pub use policy::{Grant, Policy};
 pub use port::{PortSpec, Protocol};
 pub use restart::RestartPolicy;
+pub use route::{ForwardAuth, Rate, Redirect, RouteProtocol, RouteSpec};
 pub use stand::{StandKind, StandSpec};
 pub use unit::{ByteSize, Cpus, Span, UnitError};

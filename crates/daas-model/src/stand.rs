@@ -3,6 +3,7 @@ use crate::mount::VolumeSpec;
 use crate::name::{FileName, NetworkName, NodeName, ProjectName, VolumeName};
 use crate::network::{Egress, NetworkSpec};
 use crate::node::NodeSpec;
+use crate::route::RouteSpec;
 use crate::unit::Span;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -81,4 +82,10 @@ pub struct StandSpec {
     /// How long it lives after its last `up`; for ever where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Span>,
+    /// Its ways from outside, where the file names them; otherwise they follow from its ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteSpec>,
+    /// After how long without a request it is stopped until the next one comes; never where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sleep_after: Option<Span>,
 }

@@ -614,6 +614,8 @@ pub(crate) mod tests {
             limits: Limits::default(),
             egress: daas_model::Egress::None,
             ttl: None,
+            routes: Vec::new(),
+            sleep_after: None,
         }
     }
 

@@ -71,6 +71,8 @@ async fn serve(
                 limits: Limits::default(),
                 egress: Egress::None,
                 ttl: None,
+                routes: Vec::new(),
+                sleep_after: None,
             }),
             addresses: daas_plan::Addresses::default(),
             host_address: None,

@@ -449,6 +449,8 @@ mod tests {
             limits: daas_model::Limits::default(),
             egress: daas_model::Egress::None,
             ttl: None,
+            routes: Vec::new(),
+            sleep_after: None,
         }
     }
 

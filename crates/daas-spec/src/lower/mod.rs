@@ -280,6 +280,8 @@ pub(crate) fn stand(
         limits: wishes.limits,
         egress: wishes.egress,
         ttl: wishes.ttl,
+        routes: Vec::new(),
+        sleep_after: None,
     })
 }
 

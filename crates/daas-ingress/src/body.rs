@@ -1,0 +1,235 @@
+//! Bodies on their way: nothing is kept, everything is passed on as it comes.
+
+use crate::access::Access;
+use crate::backend::Lent;
+use crate::visit::Busy;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// How long a body may keep us waiting in all, over what its bytes pay for (threat S19).
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What one byte pays for: 1,024 bytes are one second.
+const PER_BYTE: Duration = Duration::from_nanos(1_000_000_000 / 1024);
+
+pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
+
+/// A request's body on its way to a back end.
+pub(crate) enum FrontBody {
+    /// None.
+    Empty,
+    /// What the visitor sends.
+    Visitor(Box<Timed>),
+}
+
+impl FrontBody {
+    /// Takes a visitor's body; `most` is how many bytes it may have.
+    pub(crate) fn of(body: Incoming, most: u64) -> Self {
+        if body.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Visitor(Box::new(Timed {
+            body,
+            room: most,
+            left: PATIENCE,
+            waiting: None,
+        }))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
+/// A visitor's body, with its timer and its limit.
+pub(crate) struct Timed {
+    body: Incoming,
+    room: u64,
+    left: Duration,
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Timed {
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                if let Some((since, _)) = self.waiting.take() {
+                    self.left = self.left.saturating_sub(since.elapsed());
+                }
+                let frame = match frame {
+                    Some(Ok(frame)) => frame,
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                    None => return Poll::Ready(None),
+                };
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                let bytes = u32::try_from(length).unwrap_or(u32::MAX);
+                self.left = self
+                    .left
+                    .saturating_add(PER_BYTE.saturating_mul(bytes))
+                    .min(PATIENCE);
+                match self.room.checked_sub(length as u64) {
+                    Some(room) => self.room = room,
+                    None => return Poll::Ready(Some(Err(TooLarge.into()))),
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Pending => {
+                let left = self.left;
+                let (_, sleep) = self
+                    .waiting
+                    .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
+                ready!(sleep.as_mut().poll(context));
+                let slow = io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly");
+                Poll::Ready(Some(Err(slow.into())))
+            }
+        }
+    }
+}
+
+/// A body that is longer than its route allows.
+#[derive(Debug, thiserror::Error)]
+#[error("the body is larger than its route allows")]
+pub(crate) struct TooLarge;
+
+impl Body for FrontBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Visitor(timed) => timed.poll_next(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Visitor(timed) => timed.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Visitor(timed) => timed.body.size_hint(),
+        }
+    }
+}
+
+/// An answer's body on its way to the visitor.
+pub(crate) struct Answer {
+    what: What,
+    pub(crate) end: End,
+}
+
+enum What {
+    Page(Option<Bytes>),
+    Back(Incoming),
+}
+
+/// What is to be done when an answer has been sent, or was given up.
+#[derive(Default)]
+pub(crate) struct End {
+    pub(crate) lent: Option<Lent>,
+    pub(crate) access: Option<Box<Access>>,
+    pub(crate) busy: Option<Busy>,
+}
+
+impl Answer {
+    /// Makes an answer of our own.
+    pub(crate) fn page(bytes: impl Into<Bytes>) -> Self {
+        Self {
+            what: What::Page(Some(bytes.into()).filter(|b: &Bytes| !b.is_empty())),
+            end: End::default(),
+        }
+    }
+
+    /// Passes a back end's answer on; the connection that it comes by goes back when it has come.
+    pub(crate) fn back(body: Incoming, lent: Option<Lent>) -> Self {
+        let lent = match lent {
+            Some(lent) if body.is_end_stream() => {
+                lent.give_back();
+                None
+            }
+            other => other,
+        };
+        Self {
+            what: What::Back(body),
+            end: End {
+                lent,
+                ..End::default()
+            },
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let body = match &mut this.what {
+            What::Page(bytes) => {
+                let bytes = bytes.take();
+                if let (Some(bytes), Some(access)) = (&bytes, &mut this.end.access) {
+                    access.sent += bytes.len() as u64;
+                }
+                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+            }
+            What::Back(body) => body,
+        };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(context));
+        let ended = match &frame {
+            None => true,
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(access)) = (frame.data_ref(), &mut this.end.access) {
+                    access.sent += data.len() as u64;
+                }
+                body.is_end_stream()
+            }
+            Some(Err(_)) => {
+                if let Some(access) = &mut this.end.access {
+                    access.broken = true;
+                }
+                // A connection that broke is nobody's any more.
+                this.end.lent = None;
+                false
+            }
+        };
+        if ended && let Some(lent) = this.end.lent.take() {
+            lent.give_back();
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.what {
+            What::Page(bytes) => bytes.is_none(),
+            What::Back(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.what {
+            What::Page(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            What::Back(body) => body.size_hint(),
+        }
+    }
+}

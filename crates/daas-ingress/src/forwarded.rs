@@ -1,0 +1,249 @@
+//! Headers that belong to one connection, and headers that say who came.
+
+use crate::visit::{Visit, plain};
+use daas_model::Subnet;
+use hyper::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use std::net::IpAddr;
+
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const REAL: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Tells what becomes of a header of a visitor.
+fn is_of_connection(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+            | "http2-settings"
+    )
+}
+
+/// Tells whether a header speaks of who came, in any spelling that a back end may take for it: WSGI, CGI and PHP read `_` as `-`.
+fn is_testimony(name: &str) -> bool {
+    let same = |prefix: &str| {
+        name.len() >= prefix.len()
+            && name
+                .bytes()
+                .zip(prefix.bytes())
+                .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+    };
+    match name.as_bytes().first() {
+        Some(b'x') => {
+            same("x-forwarded")
+                || same("x-real-ip")
+                || same("x-original-")
+                || same("x-rewrite-url")
+                || same("x-client-ip")
+                || same("x-cluster-client-ip")
+        }
+        Some(b'f') => name == "forwarded",
+        Some(b't') => name == "true-client-ip",
+        _ => false,
+    }
+}
+
+/// Takes off what belongs to the connection (RFC 9110 section 7.6.1), with what `Connection` names.
+///
+/// `te: trailers` stays, which gRPC needs.
+pub(crate) fn strip_connection(headers: &mut HeaderMap) {
+    let trailers = headers.get(TE).is_some_and(|te| {
+        te.as_bytes()
+            .split(|b| *b == b',')
+            .any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    });
+    let mut gone: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        for token in value.as_bytes().split(|b| *b == b',') {
+            let token = token.trim_ascii();
+            if token.eq_ignore_ascii_case(b"keep-alive")
+                || token.eq_ignore_ascii_case(b"close")
+                || token.is_empty()
+            {
+                continue;
+            }
+            gone.extend(
+                HeaderName::from_bytes(token)
+                    .ok()
+                    .filter(|name| name != TRAILER && name != hyper::header::HOST),
+            );
+        }
+    }
+    gone.extend(
+        headers
+            .keys()
+            .filter(|name| is_of_connection(name.as_str()))
+            .cloned(),
+    );
+    for name in gone {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Takes off what belongs to the connection of an answer.
+pub(crate) fn strip_answer(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        strip_connection(headers);
+        return;
+    }
+    headers.remove(TRANSFER_ENCODING);
+    headers.remove(UPGRADE);
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+/// Returns the address of the client: the peer's, or behind trusted proxies the last one that none of them is.
+pub(crate) fn client(visit: &Visit, headers: &HeaderMap, trusted: &[Subnet]) -> IpAddr {
+    let peer = plain(visit.peer.ip());
+    if !visit.trusted {
+        return peer;
+    }
+    let list: Vec<&str> = headers
+        .get_all(&FOR)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .map(str::trim)
+        .collect();
+    let mut last = peer;
+    for text in list.iter().rev() {
+        let Some(ip) = address(text) else { break };
+        last = ip;
+        if !trusted.iter().any(|net| net.contains(ip)) {
+            break;
+        }
+    }
+    last
+}
+
+/// Reads an address as proxies write it: with a port or without.
+fn address(text: &str) -> Option<IpAddr> {
+    let ip = text
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()))
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())?;
+    Some(plain(ip))
+}
+
+/// Says who came, by which way, for which host (`X-Forwarded-*`, `X-Real-IP`, and `Forwarded` of RFC 7239).
+///
+/// What the visitor said about that himself is taken off, unless he is a trusted proxy: then it is continued.
+pub(crate) fn testify(headers: &mut HeaderMap, visit: &Visit, host: &HeaderValue, client: IpAddr) {
+    let (mut before, mut proto, mut outer_host) = (None, None, None);
+    if visit.trusted {
+        before = headers.get(&FOR).cloned();
+        proto = headers
+            .get(&PROTO)
+            .filter(|v| *v == "http" || *v == "https")
+            .cloned();
+        outer_host = headers.get(&HOST).cloned();
+    }
+    if headers.keys().any(|name| is_testimony(name.as_str())) {
+        let gone: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| is_testimony(name.as_str()))
+            .cloned()
+            .collect();
+        for name in gone {
+            headers.remove(name);
+        }
+    }
+    let chain = before.and_then(|list| {
+        let text = format!("{}, {}", list.to_str().ok()?, visit.address.to_str().ok()?);
+        HeaderValue::try_from(text).ok()
+    });
+    let forwarded = visit.forwarded(host);
+    let real = if visit.trusted {
+        HeaderValue::try_from(client.to_string()).unwrap_or_else(|_| visit.address.clone())
+    } else {
+        visit.address.clone()
+    };
+    headers.insert(FOR, chain.unwrap_or_else(|| visit.address.clone()));
+    headers.insert(
+        PROTO,
+        proto.unwrap_or(HeaderValue::from_static(visit.scheme())),
+    );
+    headers.insert(HOST, outer_host.unwrap_or_else(|| host.clone()));
+    headers.insert(REAL, real);
+    headers.insert(FORWARDED, forwarded);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect()
+    }
+
+    #[test]
+    fn what_connection_names_goes_with_it() {
+        let mut map = headers(&[
+            ("connection", "close, x-secret, Host"),
+            ("x-secret", "1"),
+            ("host", "a"),
+            ("te", "gzip, trailers"),
+            ("keep-alive", "5"),
+        ]);
+        strip_connection(&mut map);
+        assert_eq!(map, headers(&[("host", "a"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn a_stranger_does_not_testify_and_a_trusted_proxy_does() {
+        let host = HeaderValue::from_static("a.test");
+        let said = [
+            ("x-forwarded-for", "10.0.0.9"),
+            ("x_forwarded_proto", "https"),
+            ("x-original-url", "/admin"),
+            ("forwarded", "for=1.1.1.1"),
+        ];
+        let mut map = headers(&said);
+        let stranger = Visit::new("192.0.2.1:5".parse().unwrap(), false, false);
+        let ip = client(&stranger, &map, &[]);
+        testify(&mut map, &stranger, &host, ip);
+        assert_eq!(map["x-forwarded-for"], "192.0.2.1");
+        assert_eq!(map["forwarded"], "for=192.0.2.1;host=\"a.test\";proto=http");
+        assert!(!map.contains_key("x_forwarded_proto") && !map.contains_key("x-original-url"));
+        let proxy = Visit::new("192.0.2.1:5".parse().unwrap(), false, true);
+        let mut map = headers(&[
+            ("x-forwarded-for", "6.6.6.6, 10.0.0.9, 192.0.2.7"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        let trusted = [Subnet::parse("192.0.2.0/24").unwrap()];
+        let ip = client(&proxy, &map, &trusted);
+        assert_eq!(
+            ip,
+            IpAddr::from([10, 0, 0, 9]),
+            "what the client wrote itself is not believed"
+        );
+        testify(&mut map, &proxy, &host, ip);
+        assert_eq!(
+            map["x-forwarded-for"],
+            "6.6.6.6, 10.0.0.9, 192.0.2.7, 192.0.2.1"
+        );
+        assert_eq!(
+            (&map["x-forwarded-proto"], &map["x-real-ip"]),
+            (
+                &HeaderValue::from_static("https"),
+                &HeaderValue::from_static("10.0.0.9")
+            )
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! The table that says where a request goes: immutable, made anew at every change, swapped at once.
+
+use crate::backend::{Backend, Upstream};
+use crate::rules::Rules;
+use crate::standing::Standing;
+use crate::target::is_below;
+use daas_model::{RouteProtocol, StandName};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+/// Everything of one stand that answers outside, with how the stand is.
+#[derive(Debug, Clone, Default)]
+pub struct StandRoutes {
+    /// Its routes.
+    pub routes: Vec<Route>,
+    /// How it is, for those who come before it is ready.
+    pub standing: Standing,
+    /// Whether somebody is to be told of every request, because the stand sleeps when none comes.
+    pub sleeps: bool,
+}
+
+/// One way from outside to a service of a stand.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The service, for people.
+    pub service: String,
+    /// Host names, lower case; `*.` at the beginning stands for every label.
+    pub hosts: Vec<String>,
+    /// The beginning of the path, canonical, without a last slash but for `/`.
+    pub path: String,
+    /// What a request must bear beside.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is done on the way.
+    pub rules: Arc<Rules>,
+    /// What the back ends speak.
+    pub protocol: RouteProtocol,
+    /// The nodes that may be asked now. None while nobody is ready.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// A route in the table.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) stand: StandName,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) sleeps: bool,
+    pub(crate) route: Route,
+    pub(crate) backends: Vec<Arc<Backend>>,
+    pub(crate) turn: AtomicUsize,
+}
+
+impl Entry {
+    /// Makes the entries of a stand. Back ends that were there before stay, with their connections.
+    pub(crate) fn of(
+        stand: &StandName,
+        wanted: StandRoutes,
+        before: &[Arc<Entry>],
+        workers: usize,
+    ) -> Vec<Arc<Self>> {
+        let mut there: Vec<Arc<Backend>> = before
+            .iter()
+            .flat_map(|entry| entry.backends.iter().cloned())
+            .collect();
+        let standing = Arc::new(wanted.standing);
+        let mut entries = Vec::with_capacity(wanted.routes.len());
+        for route in wanted.routes {
+            let backends = route.upstreams.iter().map(|upstream| {
+                if let Some(same) = there.iter().find(|backend| backend.upstream == *upstream) {
+                    return same.clone();
+                }
+                let made = Arc::new(Backend::new(upstream.clone(), workers));
+                there.push(made.clone());
+                made
+            });
+            entries.push(Arc::new(Self {
+                stand: stand.clone(),
+                standing: standing.clone(),
+                sleeps: wanted.sleeps,
+                backends: backends.collect(),
+                route,
+                turn: AtomicUsize::new(0),
+            }));
+        }
+        entries
+    }
+}
+
+/// The routes of one host, the one that asks for most first.
+#[derive(Debug, Default)]
+struct Host {
+    entries: Vec<Arc<Entry>>,
+    /// Whether paths are looked at: then a path goes on in the form that was looked at.
+    by_path: bool,
+}
+
+/// Where every host leads.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    exact: HashMap<String, Host>,
+    /// What stands behind `*.`, with the dot.
+    below: HashMap<String, Host>,
+}
+
+impl Table {
+    /// Makes the table of all stands.
+    pub(crate) fn of<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Self {
+        let mut table = Self::default();
+        for entry in entries.filter(|entry| entry.route.protocol.is_http()) {
+            for host in &entry.route.hosts {
+                let place = match host.strip_prefix('*') {
+                    Some(rest) => table.below.entry(rest.to_owned()),
+                    None => table.exact.entry(host.clone()),
+                };
+                place.or_default().entries.push(entry.clone());
+            }
+        }
+        for host in table.exact.values_mut().chain(table.below.values_mut()) {
+            host.by_path =
+                host.entries.len() > 1 || host.entries.iter().any(|entry| entry.route.path != "/");
+            // The longest path first, then the one that asks for most; stands in the order of their names.
+            host.entries.sort_by_key(|entry| {
+                let route = &entry.route;
+                (Reverse(route.path.len()), Reverse(route.headers.len()))
+            });
+        }
+        table
+    }
+
+    /// Finds the route of a request by its host (lower case, without port), path (canonical) and headers.
+    pub(crate) fn find<'a>(&'a self, host: &str, path: &str, headers: &HeaderMap) -> Found<'a> {
+        let mut known = false;
+        let mut places = self.exact.get(host).into_iter().chain(self.wide(host));
+        let found = places.find_map(|place| {
+            known = true;
+            let entry = place
+                .entries
+                .iter()
+                .find(|entry| fits(&entry.route, path, headers))?;
+            Some((entry, place.by_path))
+        });
+        match found {
+            Some((entry, by_path)) => Found::Route(entry, by_path),
+            None if known => Found::NoPath,
+            None => Found::NoHost,
+        }
+    }
+
+    /// Returns what `*.` hosts lead to that `host` lies below, the longest first.
+    fn wide<'a, 'h>(&'a self, host: &'h str) -> impl Iterator<Item = &'a Host> + use<'a, 'h> {
+        let none = self.below.is_empty();
+        host.match_indices('.')
+            .filter(move |_| !none)
+            .filter_map(|(at, _)| self.below.get(&host[at..]))
+    }
+}
+
+/// What a search found.
+pub(crate) enum Found<'a> {
+    /// A route, and whether paths are looked at for its host.
+    Route(&'a Arc<Entry>, bool),
+    /// The host is there, and nothing of it fits.
+    NoPath,
+    NoHost,
+}
+
+fn fits(route: &Route, path: &str, headers: &HeaderMap) -> bool {
+    is_below(path, &route.path)
+        && route
+            .headers
+            .iter()
+            .all(|(name, value)| headers.get(name) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(service: &str, host: &str, path: &str) -> Route {
+        Route {
+            service: service.into(),
+            hosts: vec![host.into()],
+            path: path.into(),
+            headers: Vec::new(),
+            rules: Arc::default(),
+            protocol: RouteProtocol::Http,
+            upstreams: Vec::new(),
+        }
+    }
+
+    fn found(table: &Table, host: &str, path: &str) -> String {
+        match table.find(host, path, &HeaderMap::new()) {
+            Found::Route(entry, _) => entry.route.service.clone(),
+            Found::NoPath => "no path".into(),
+            Found::NoHost => "no host".into(),
+        }
+    }
+
+    #[test]
+    fn the_longest_path_and_the_nearest_host_win() {
+        let mut with_header = route("beta", "a.test", "/api");
+        with_header.headers = vec![(
+            HeaderName::from_static("x-beta"),
+            HeaderValue::from_static("1"),
+        )];
+        let routes = vec![
+            route("web", "a.test", "/"),
+            route("api", "a.test", "/api"),
+            with_header,
+            route("wide", "*.test", "/"),
+            route("only", "b.test", "/only"),
+        ];
+        let stand = StandRoutes {
+            routes,
+            ..StandRoutes::default()
+        };
+        let entries = Entry::of(&StandName::parse("s").unwrap(), stand, &[], 1);
+        let table = Table::of(entries.iter());
+        assert_eq!(found(&table, "a.test", "/"), "web");
+        assert_eq!(found(&table, "a.test", "/api/x"), "api");
+        assert_eq!(found(&table, "a.test", "/apix"), "web");
+        assert_eq!(found(&table, "x.y.test", "/"), "wide");
+        assert_eq!(found(&table, "b.test", "/other"), "wide");
+        assert_eq!(found(&table, "test", "/"), "no host");
+        let mut headers = HeaderMap::new();
+        headers.insert("x-beta", HeaderValue::from_static("1"));
+        assert!(
+            matches!(table.find("a.test", "/api", &headers), Found::Route(e, _) if e.route.service == "beta")
+        );
+    }
+}
