@@ -13,6 +13,7 @@ use crate::registry::{
     Collected, ExpiredList, LoginList, LoginMade, LoginRequest, ManifestView, PublishRequest,
     RegistryInfo, RegistryProject, RegistryRules, RepositoryView, TagList,
 };
+use crate::route::RouteList;
 use crate::stand::{ActRequest, DownQuery, ScaleRequest, StandSummary, StandView, UpRequest};
 use crate::stats::StandStats;
 use crate::system::{DoctorReport, PruneRequest, SystemInfo, SystemPruned};
@@ -533,6 +534,11 @@ endpoints! {
         id: "registry-login-remove", method: Method::Delete, path: "/registry/logins/{login}",
         summary: "Takes a login away; its tokens end at once",
         status: 204,
+    };
+    ROUTE_LIST = {
+        id: "route-list", path: "/routes",
+        summary: "Lists the ways from outside to the services of all stands",
+        answer: Body::Json(schema::<RouteList>),
     };
     EVENTS = {
         id: "event-list", path: "/events", query: query::<EventQuery>, headers: &[Header::LastEventId],

@@ -248,6 +248,7 @@ fn view(stand: &StandName, project: &ProjectName) -> StandView {
         nodes_ready: 2,
         nodes_total: 2,
         address: Some(IpAddr::from([127, 64, 0, 1])),
+        urls: vec![format!("http://{stand}.localhost")],
         created_ms: NOW_MS,
         expires_ms: None,
         revision: 1,
@@ -1136,7 +1137,38 @@ impl Platform for FakePlatform {
         self
     }
 
+    fn routes(&self) -> &dyn crate::platform::Routes {
+        self
+    }
+
     fn system(&self) -> &dyn System {
         self
+    }
+}
+
+impl crate::platform::Routes for FakePlatform {
+    fn list(&self) -> Answer<'_, crate::RouteList> {
+        let stand = name::<StandName>("shop");
+        let route = crate::RouteView {
+            service: "web".into(),
+            port: 80,
+            protocol: daas_model::RouteProtocol::Http,
+            urls: vec![
+                format!("http://{stand}.localhost"),
+                format!("http://web.{stand}.localhost"),
+            ],
+            hosts: vec![
+                format!("{stand}.localhost"),
+                format!("web.{stand}.localhost"),
+            ],
+            path: "/".into(),
+            named: false,
+            ready: vec![name("web")],
+            nodes: 1,
+            stand,
+        };
+        Box::pin(std::future::ready(Ok(crate::RouteList {
+            items: vec![route],
+        })))
     }
 }

@@ -30,6 +30,7 @@ pub mod platform;
 mod problem;
 mod project;
 mod registry;
+mod route;
 mod stand;
 mod stats;
 mod system;
@@ -62,6 +63,7 @@ pub use registry::{
     PublishRequest, RegistryInfo, RegistryProject, RegistryRules, RepositoryTag, RepositoryView,
     RetentionRule, TagList,
 };
+pub use route::{RouteList, RouteView};
 pub use stand::{
     ActRequest, Action, BuildWish, DownQuery, LimitsView, ScaleRequest, StandState, StandSummary,
     StandView, UpOptions, UpRequest,

@@ -16,6 +16,7 @@ use crate::registry::{
     Collected, ExpiredList, LoginList, LoginMade, LoginRequest, ManifestView, PublishRequest,
     RegistryInfo, RegistryProject, RegistryRules, RepositoryView, TagList,
 };
+use crate::route::RouteList;
 use crate::stand::{
     ActRequest, Action, DownQuery, ScaleRequest, StandSummary, StandView, UpRequest,
 };
@@ -250,6 +251,12 @@ pub trait Registry: Send + Sync {
     fn remove_login<'a>(&'a self, caller: &'a Caller, name: &'a str) -> Answer<'a, ()>;
 }
 
+/// The ways from outside to the services of stands.
+pub trait Routes: Send + Sync {
+    /// Returns the routes of all stands.
+    fn list(&self) -> Answer<'_, RouteList>;
+}
+
 /// The daemon and its host.
 pub trait System: Send + Sync {
     /// Tells what runs where.
@@ -270,6 +277,8 @@ pub trait Platform: Send + Sync + 'static {
     fn images(&self) -> &dyn Images;
     /// The registry of the house.
     fn registry(&self) -> &dyn Registry;
+    /// The ways from outside to the services of stands.
+    fn routes(&self) -> &dyn Routes;
     /// The daemon and its host.
     fn system(&self) -> &dyn System;
 }

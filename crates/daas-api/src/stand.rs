@@ -204,6 +204,9 @@ pub struct StandSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,
+    /// Where it answers by name, the best URL first; empty where no service looks like HTTP or the ingress listens nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
     /// When it was first asked for, in milliseconds of the Unix clock.
     pub created_ms: u64,
     /// When it ends by its `ttl`, in milliseconds of the Unix clock.

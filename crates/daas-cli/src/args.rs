@@ -3,6 +3,7 @@
 use crate::image::ImageVerb;
 use crate::project::ProjectVerb;
 use crate::registry::RegistryVerb;
+use crate::route::RouteVerb;
 use crate::stand::StandVerb;
 use crate::system::SystemVerb;
 use crate::terminal::Color;
@@ -114,6 +115,13 @@ pub(crate) enum Noun {
         subcommand_help_heading = "Verbs"
     )]
     Registry(RegistryVerb),
+    /// Routes: where the services of stands answer by name.
+    #[command(
+        subcommand,
+        subcommand_value_name = "VERB",
+        subcommand_help_heading = "Verbs"
+    )]
+    Route(RouteVerb),
     /// The daemon and its host.
     #[command(
         subcommand,

@@ -25,6 +25,7 @@ mod progress;
 mod project;
 mod project_args;
 mod registry;
+mod route;
 mod run;
 mod stand;
 mod stop;

@@ -3,7 +3,9 @@ use crate::house::House;
 use crate::stop::Stop;
 use crate::talk::Talk;
 use crate::terminal::Terminal;
-use crate::{complain, completions, doctor, exit, image, man, project, registry, stand, system};
+use crate::{
+    complain, completions, doctor, exit, image, man, project, registry, route, stand, system,
+};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 use daas_api::Failure;
@@ -106,6 +108,7 @@ fn command(noun: Noun, house: &dyn House, talk: &Talk) -> Result<(), Stop> {
         Noun::Project(verb) => wait(project::run(verb, talk)),
         Noun::Image(verb) => wait(image::run(verb, talk)),
         Noun::Registry(verb) => wait(registry::run(verb, talk)),
+        Noun::Route(verb) => wait(route::run(verb, talk)),
         Noun::System(verb) => wait(system::run(verb, talk)),
         Noun::Doctor => wait(doctor::run(house, talk)),
     }

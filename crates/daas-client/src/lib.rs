@@ -11,6 +11,7 @@ mod client;
 mod connect_error;
 mod exchange;
 mod registry_calls;
+mod route_calls;
 mod sse;
 
 pub use address::{Address, DEFAULT_SOCKET};

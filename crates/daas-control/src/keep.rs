@@ -15,7 +15,7 @@ use daas_store::{Batch, Store};
 use daas_tasks::{Supervisor, Wake};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 /// Tells whether people want to read it later: the end of an exec is told to who asked for it, and to nobody else.
 fn is_worth_an_event(kind: &HappeningKind) -> bool {
@@ -37,6 +37,7 @@ pub(crate) struct Keep<E> {
     tasks: Supervisor,
     live: Arc<Mutex<HashMap<StandName, Live>>>,
     names: Arc<Mutex<HashMap<StandId, StandName>>>,
+    changes: Arc<Mutex<Option<mpsc::UnboundedReceiver<StandName>>>>,
 }
 
 impl<E> Clone for Keep<E> {
@@ -46,6 +47,7 @@ impl<E> Clone for Keep<E> {
             tasks: self.tasks.clone(),
             live: self.live.clone(),
             names: self.names.clone(),
+            changes: self.changes.clone(),
         }
     }
 }
@@ -63,6 +65,7 @@ impl<E: Engine> Keep<E> {
         tasks: Supervisor,
     ) -> Result<Self, Failure> {
         let stands = store.list::<StandRecord>("")?;
+        let (changed, changes) = mpsc::unbounded_channel();
         let shared = Shared {
             store,
             engine,
@@ -71,12 +74,14 @@ impl<E: Engine> Keep<E> {
             gate: Semaphore::new(AT_ONCE),
             steps: Gauntlet::from_env(),
             waiting: crate::building::Waiting::default(),
+            changed,
         };
         let keep = Self {
             shared: Arc::new(shared),
             tasks,
             live: Arc::default(),
             names: Arc::default(),
+            changes: Arc::new(Mutex::new(Some(changes))),
         };
         let happenings = keep.shared.engine.listen();
         keep.close_orphans(
@@ -91,6 +96,11 @@ impl<E: Engine> Keep<E> {
         }
         keep.listen(happenings);
         Ok(keep)
+    }
+
+    /// Returns what tells the names of stands that were looked at; only to the first who asks.
+    pub(crate) fn take_changes(&self) -> Option<mpsc::UnboundedReceiver<StandName>> {
+        lock(&self.changes).take()
     }
 
     /// Returns the steps that tests of crash safety damage.

@@ -1,7 +1,8 @@
 use crate::keep::Keep;
 use crate::operations::Operations;
+use crate::routes::{ExposedOf, Outside};
 use daas_api::Failure;
-use daas_api::platform::{Images, Platform, Projects, Registry, Stands, System};
+use daas_api::platform::{Images, Platform, Projects, Registry, Routes, Stands, System};
 use daas_engine::LocalEngine;
 use daas_engine::publish::HostRange;
 use daas_model::Limits;
@@ -21,6 +22,8 @@ pub struct ControlConfig {
     pub limits: Limits,
     /// Where the registry listens on the host, for people.
     pub registry_listens: Vec<String>,
+    /// How the ingress is seen from outside.
+    pub outside: Outside,
 }
 
 /// The platform: loops and everything that the doors ask. A clone is another handle of the same.
@@ -29,6 +32,9 @@ pub struct Control {
     pub(crate) keep: Keep<LocalEngine>,
     pub(crate) engine: LocalEngine,
     pub(crate) registry: daas_registry::Registry,
+    pub(crate) ingress: daas_ingress::Ingress,
+    /// What images say about ports.
+    pub(crate) exposed: Arc<ExposedOf>,
     pub(crate) store: Store,
     pub(crate) builder: daas_build::Builder,
     pub(crate) operations: Operations,
@@ -58,6 +64,7 @@ impl Control {
         store: Store,
         engine: LocalEngine,
         registry: daas_registry::Registry,
+        ingress: daas_ingress::Ingress,
         tasks: Supervisor,
     ) -> Result<Self, Failure> {
         let operations = Operations::default();
@@ -74,6 +81,8 @@ impl Control {
             keep,
             engine,
             registry,
+            ingress,
+            exposed: Arc::default(),
             store,
             builder,
             operations,
@@ -84,6 +93,7 @@ impl Control {
             in_the_making: Arc::default(),
         };
         control.keep_registry();
+        control.keep_routes();
         Ok(control)
     }
 }
@@ -102,6 +112,10 @@ impl Platform for Control {
     }
 
     fn registry(&self) -> &dyn Registry {
+        self
+    }
+
+    fn routes(&self) -> &dyn Routes {
         self
     }
 

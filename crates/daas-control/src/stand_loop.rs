@@ -15,7 +15,7 @@ use daas_tasks::{Backoff, Shutdown, Wake};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// How many looks one turn takes before it lets others have the machine; a stand of hundreds of nodes in a chain needs one look each.
 const LOOKS: usize = 64;
@@ -39,6 +39,8 @@ pub(crate) struct Shared<E> {
     pub(crate) steps: Gauntlet,
     /// Stands whose images are being built.
     pub(crate) waiting: Waiting,
+    /// Told the name of a stand whenever it was looked at, or is gone.
+    pub(crate) changed: mpsc::UnboundedSender<StandName>,
 }
 
 /// What others see of one loop.
@@ -154,6 +156,7 @@ impl<E: Engine> StandLoop<E> {
             let revision = revision.unwrap_or(status.revision);
             status.fail(revision, failure, parked, std::time::Instant::now());
         });
+        self.say_changed();
         self.tell();
         if parked {
             Turned::Through
@@ -388,6 +391,7 @@ impl<E: Engine> StandLoop<E> {
         match self.shared.store.commit(batch).await {
             Ok(_) => {
                 self.shared.in_use.leave(&stored.value);
+                self.say_changed();
                 self.shared.steps.take("loop.forgotten")?;
                 self.shared.engine.connect(&order(&stored.value)).await?;
                 self.shared.operations.change(&self.name, |operation, _| {
@@ -412,7 +416,13 @@ impl<E: Engine> StandLoop<E> {
             status.error = None;
             status.parked = false;
         });
+        self.say_changed();
         self.tell();
+    }
+
+    /// Tells whoever shows the stand to the outside. Nobody listens in tests of the loop alone.
+    fn say_changed(&self) {
+        let _ = self.shared.changed.send(self.name.clone());
     }
 
     /// Passes progress of long steps on to whoever follows.

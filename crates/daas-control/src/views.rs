@@ -12,14 +12,19 @@ use std::collections::BTreeMap;
 impl Control {
     pub(crate) fn summary(&self, stored: &Stored<StandRecord>) -> StandSummary {
         let status = self.keep.status(&stored.value.name);
-        summary(stored, &status)
+        self.with_urls(stored, summary(stored, &status))
+    }
+
+    fn with_urls(&self, stored: &Stored<StandRecord>, mut summary: StandSummary) -> StandSummary {
+        summary.urls = self.urls(stored);
+        summary
     }
 
     pub(crate) fn stand_view(&self, stored: &Stored<StandRecord>) -> StandView {
         let record = &stored.value;
         let status = self.keep.status(&record.name);
         StandView {
-            summary: summary(stored, &status),
+            summary: self.with_urls(stored, summary(stored, &status)),
             nodes: record
                 .spec
                 .nodes
@@ -48,6 +53,7 @@ fn summary(stored: &Stored<StandRecord>, status: &Status) -> StandSummary {
         nodes_ready: count(status.ready(record)),
         nodes_total: count(record.spec.nodes.len()),
         address: record.host_address,
+        urls: Vec::new(),
         created_ms: record.created_ms,
         expires_ms: record.expires_ms,
         revision: stored.revision.0,

@@ -31,7 +31,7 @@ fn own_names(name: &NodeName, node: &NodeSpec) -> impl Iterator<Item = String> {
 }
 
 /// Follows `network_mode: service:` to the node whose network is meant; a circle ends where it began.
-fn owner_of_network<'a>(spec: &'a StandSpec, name: &'a NodeName) -> &'a NodeName {
+pub(crate) fn owner_of_network<'a>(spec: &'a StandSpec, name: &'a NodeName) -> &'a NodeName {
     let mut current = name;
     for _ in 0..spec.nodes.len() {
         match spec.nodes.get(current).map(|n| &n.network) {

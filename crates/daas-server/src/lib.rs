@@ -21,6 +21,7 @@ mod projects;
 mod registry;
 mod render;
 mod request_id;
+mod route_list;
 mod routes;
 mod server;
 mod session;

@@ -6,7 +6,7 @@ use crate::render;
 use crate::request_id::RequestIds;
 use crate::routes::Routes;
 use crate::slow::Timers;
-use crate::{images, operations, projects, registry, stands, system};
+use crate::{images, operations, projects, registry, route_list, stands, system};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -88,6 +88,7 @@ fn routes() -> Routes {
     let routes = operations::routes(routes);
     let routes = images::routes(routes);
     let routes = registry::routes(routes);
+    let routes = route_list::routes(routes);
     system::routes(routes)
 }
 

@@ -69,6 +69,45 @@ pub(crate) struct Config {
     pub(crate) insecure: Vec<String>,
     pub(crate) cgroup: String,
     pub(crate) registry: RegistryConfig,
+    pub(crate) ingress: IngressConfig,
+}
+
+/// The way in from outside.
+#[derive(Debug, Clone)]
+pub(crate) struct IngressConfig {
+    /// Where it listens for plain HTTP.
+    pub(crate) listen: Addresses,
+    /// Where it listens for TLS.
+    pub(crate) listen_tls: Addresses,
+    /// The zone in which stands have names, beside `localhost`.
+    pub(crate) zone: Option<String>,
+    /// Proxies before us.
+    pub(crate) trusted: Vec<Subnet>,
+    /// Whether requests are written down.
+    pub(crate) access_log: bool,
+}
+
+/// Addresses to listen at.
+#[derive(Debug, Clone)]
+pub(crate) struct Addresses {
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Whether nobody asked for them: then they may be taken.
+    pub(crate) is_default: bool,
+}
+
+impl Addresses {
+    /// Returns what was asked for, or a port at both loopback addresses: what listens further out is a person's decision.
+    fn of(asked: Option<Vec<SocketAddr>>, port: u16) -> Self {
+        Self {
+            is_default: asked.is_none(),
+            addresses: asked.unwrap_or_else(|| {
+                vec![
+                    (std::net::Ipv4Addr::LOCALHOST, port).into(),
+                    (std::net::Ipv6Addr::LOCALHOST, port).into(),
+                ]
+            }),
+        }
+    }
 }
 
 /// The registry of the house.
@@ -108,6 +147,7 @@ struct Text {
     stands: StandsText,
     images: ImagesText,
     registry: RegistryText,
+    ingress: IngressText,
     cgroup: Option<String>,
 }
 
@@ -130,6 +170,7 @@ impl Default for Text {
             stands: StandsText::default(),
             images: ImagesText::default(),
             registry: RegistryText::default(),
+            ingress: IngressText::default(),
             cgroup: None,
         }
     }
@@ -179,6 +220,54 @@ struct RegistryText {
     key: Option<PathBuf>,
     caches: BTreeMap<String, String>,
     grace: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct IngressText {
+    listen: Option<Vec<SocketAddr>>,
+    listen_tls: Option<Vec<SocketAddr>>,
+    zone: Option<String>,
+    trusted_proxies: Vec<String>,
+    access_log: Option<bool>,
+}
+
+impl IngressText {
+    /// Returns what it says, with its defaults.
+    fn read(self) -> Result<IngressConfig, Fault> {
+        let zone = self
+            .zone
+            .map(|zone| zone.trim_end_matches('.').to_ascii_lowercase());
+        if let Some(zone) = &zone
+            && !daas_ingress::is_name(zone)
+        {
+            return Err((
+                "ingress.zone",
+                format!("`{}` is no domain name", zone.escape_debug()).into(),
+            ));
+        }
+        let trusted = self
+            .trusted_proxies
+            .iter()
+            .map(|text| {
+                Subnet::parse(text).or_else(|error| {
+                    let ip: std::net::IpAddr = text.parse().map_err(|_| error)?;
+                    Ok(Subnet {
+                        address: ip,
+                        prefix: if ip.is_ipv4() { 32 } else { 128 },
+                    })
+                })
+            })
+            .collect::<Result<_, String>>()
+            .map_err(|error| ("ingress.trusted_proxies", error.into()))?;
+        Ok(IngressConfig {
+            listen: Addresses::of(self.listen, 80),
+            listen_tls: Addresses::of(self.listen_tls, 443),
+            zone,
+            trusted,
+            access_log: self.access_log.unwrap_or(true),
+        })
+    }
 }
 
 impl RegistryText {
@@ -296,6 +385,10 @@ impl Config {
                 .unwrap_or_else(|| CGROUP.to_owned()),
             registry: text
                 .registry
+                .read()
+                .map_err(|(key, source)| fault(key)(source))?,
+            ingress: text
+                .ingress
                 .read()
                 .map_err(|(key, source)| fault(key)(source))?,
         })

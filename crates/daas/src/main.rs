@@ -3,6 +3,7 @@
 //! Not here: anything that another crate could do.
 
 mod config;
+mod ingress;
 mod registry;
 mod serve;
 

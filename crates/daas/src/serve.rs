@@ -1,6 +1,7 @@
 //! The life of the daemon, from the first process to the drain.
 
 use crate::config::{Config, ConfigError};
+use crate::ingress::Gates;
 use crate::registry::Doors;
 use daas_control::{Control, ControlConfig};
 use daas_engine::publish::HostRange;
@@ -49,6 +50,14 @@ pub(crate) enum ServeError {
     },
     #[error("cannot open the registry")]
     Registry(#[from] daas_registry::RegistryError),
+    #[error("cannot start the ingress")]
+    Ingress(#[from] daas_ingress::IngressError),
+    #[error("cannot listen at {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot serve the registry over TLS")]
     Certificate(#[from] daas_server::CertificateError),
     #[error("cannot serve without root: stands need namespaces, mounts and cgroups")]
@@ -73,6 +82,8 @@ impl Explain for ServeError {
             Self::Engine(error) => error.code(),
             Self::Door(error) => error.code(),
             Self::Registry(error) => error.code(),
+            Self::Ingress(error) => error.code(),
+            Self::Listen { .. } => "serve-listen",
             Self::Certificate(_) => "serve-certificate",
             Self::Zygote(_) => "serve-zygote",
             Self::Runtime(_) => "serve-runtime",
@@ -90,6 +101,8 @@ impl Explain for ServeError {
             Self::Engine(error) => error.kind(),
             Self::Door(error) => error.kind(),
             Self::Registry(error) => error.kind(),
+            Self::Ingress(error) => error.kind(),
+            Self::Listen { .. } => Kind::Conflict,
             Self::NotRoot => Kind::Forbidden,
             Self::Tokens { .. } | Self::Certificate(_) => Kind::Input,
             Self::Zygote(_) | Self::Runtime(_) | Self::Control(_) => Kind::Outside,
@@ -104,6 +117,10 @@ impl Explain for ServeError {
             Self::Engine(error) => error.hint(),
             Self::Door(error) => error.hint(),
             Self::Registry(error) => error.hint(),
+            Self::Ingress(error) => error.hint(),
+            Self::Listen { .. } => Some(
+                "another program may listen there, `ss -tlnp` tells; `ingress.listen` in the configuration names other addresses".into(),
+            ),
             Self::NotRoot => {
                 Some("run it as root, or `daas system install` to let systemd run it".into())
             }
@@ -154,7 +171,10 @@ async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
         &engine,
         &tasks,
     )?;
+    let gates = Gates::bind(&config.ingress)?;
+    let ingress = gates.ingress(&config, engine.dialer().clone(), &tasks)?;
     let control_config = ControlConfig {
+        outside: gates.outside(&config.ingress),
         registry_listens: doors.addresses(),
         state: config.state.clone(),
         addresses: HostRange::new(config.addresses),
@@ -165,11 +185,15 @@ async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
         store,
         engine.clone(),
         registry.clone(),
+        ingress.clone(),
         tasks.clone(),
     )
     .await
     .map_err(|failure| ServeError::Control(failure.into_error()))?;
     doors.open(&registry, &tasks);
+    // Whoever comes now must find the stands that are there.
+    control.first_looks().await;
+    gates.open(&ingress);
     let server = Server::new(Arc::new(control), tasks.clone());
     server.open_unix(UnixDoor::bind(&config.socket)?, Timers::local());
     for listen in &config.listen {

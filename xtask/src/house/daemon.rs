@@ -48,12 +48,18 @@ impl Daemon {
             settings.configuration,
         );
         // Tests run side by side: a registry listens only where one asks for it, at a port of the kernel's choice.
+        // So does the ingress.
         let registry = if settings.configuration.contains("registry:") {
             ""
         } else {
             "\nregistry:\n  listen: []\n"
         };
-        fs::write(place.join("daas.yaml"), configuration + registry)?;
+        let ingress = if settings.configuration.contains("ingress:") {
+            ""
+        } else {
+            "ingress:\n  listen: []\n  listen_tls: []\n"
+        };
+        fs::write(place.join("daas.yaml"), configuration + registry + ingress)?;
         let child = launch(&place, &settings)?;
         let mut daemon = Self {
             place,

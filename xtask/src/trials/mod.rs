@@ -13,6 +13,7 @@ mod registry;
 mod rights;
 mod survive;
 mod systemd;
+pub(crate) mod urls;
 
 pub use bed::Bed;
 pub use containment::{
@@ -27,3 +28,4 @@ pub use registry::{conformance, pushed_is_runnable, rounds};
 pub use rights::rights_of_files_and_listeners;
 pub use survive::{daemon_dies, keeper_dies, second_daemon_refuses};
 pub use systemd::under_systemd;
+pub use urls::urls_answer;

@@ -17,7 +17,7 @@ pub(crate) async fn run(talk: &Talk) -> Result<(), Stop> {
 
 fn table(stands: &[StandSummary], now_ms: u64) -> Table {
     let mut table = Table::new(&[
-        "STAND", "PROJECT", "KIND", "STATE", "NODES", "ADDRESS", "AGE", "ENDS IN",
+        "STAND", "PROJECT", "KIND", "STATE", "NODES", "ADDRESS", "URL", "AGE", "ENDS IN",
     ]);
     for stand in stands {
         table.painted([
@@ -33,6 +33,14 @@ fn table(stands: &[StandSummary], now_ms: u64) -> Table {
                 stand
                     .address
                     .map_or_else(|| "-".to_owned(), |address| address.to_string()),
+                Tone::Plain,
+            ),
+            (
+                stand
+                    .urls
+                    .first()
+                    .cloned()
+                    .unwrap_or_else(|| "-".to_owned()),
                 Tone::Plain,
             ),
             (human::age(stand.created_ms, now_ms), Tone::Plain),

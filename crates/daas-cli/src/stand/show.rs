@@ -54,6 +54,9 @@ fn text(view: &StandView, talk: &Talk) -> String {
     if let Some(dir) = &view.dir {
         facts.push(("folder", visible(dir)));
     }
+    for url in &summary.urls {
+        facts.push(("url", visible(url)));
+    }
     let mut text = String::new();
     for (name, value) in facts {
         text.push_str(&format!("{} {value}\n", paint.dim(&format!("{name:8}"))));

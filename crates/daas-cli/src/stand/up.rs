@@ -7,7 +7,7 @@ use crate::table::{Table, Tone};
 use crate::talk::Talk;
 use clap::Args;
 use daas_api::{Accepted, Failure, LogQuery, Operation, OperationState, Phase, StandView};
-use daas_model::{Kind, StandName};
+use daas_model::{Kind, StandName, visible};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 /// Makes or changes stands.
@@ -168,6 +168,9 @@ pub(crate) async fn wait_and_tell(accepted: &Accepted, talk: &Talk) -> Result<()
 }
 
 fn tell_stand(view: &StandView, talk: &Talk) -> Result<(), Stop> {
+    if let Some(url) = view.summary.urls.first() {
+        talk.data(format!("{}\n", visible(url)))?;
+    }
     if view.ports.is_empty() {
         let mut table = Table::new(&["STAND", "ADDRESS"]);
         table.row([view.summary.name.to_string(), address(view)]);

@@ -7,6 +7,7 @@ fn up_shows_progress_and_ends_with_where_to_look() {
     let daemon = Daemon::open();
     let compose = daemon.compose(SHOP);
     insta::assert_snapshot!(daemon.run(&["stand", "up", "--file", &compose]).all(&daemon), @"
+    http://shop.localhost
     NODE  ANSWERS AT           PORT INSIDE
     web   http://127.64.0.1/   8080/tcp
     db    127.64.0.1:5432/tcp  5432/tcp
@@ -161,7 +162,7 @@ fn a_plan_tells_every_step_with_its_reason() {
 fn the_list_is_a_table_or_json_and_an_empty_one_says_what_to_do() {
     let daemon = Daemon::open();
     insta::assert_snapshot!(daemon.run(&["stand", "list"]).all(&daemon), @"
-    STAND  PROJECT  KIND  STATE  NODES  ADDRESS  AGE  ENDS IN
+    STAND  PROJECT  KIND  STATE  NODES  ADDRESS  URL  AGE  ENDS IN
     --- stderr
     there is no stand; `daas stand up` makes one of the compose file here
     --- exit 0
@@ -194,6 +195,7 @@ fn a_stand_is_shown_with_nodes_and_ports() {
     limits   2 CPUs, 2 GiB of memory, 2048 pids, 10 GiB of disk
     egress   none
     folder   /srv/shop
+    url      http://shop.localhost
 
     NODE  STATUS   HEALTH   FOR   RESTARTS  ADDRESSES   IMAGE        WHY
     db    running  healthy  30 s  0         172.18.0.2  postgres:16

@@ -24,6 +24,11 @@ fn root_what_is_pushed_runs_without_a_pull_and_outlives_a_crash() {
 }
 
 #[test]
+fn root_stands_answer_by_name_while_they_are_there() {
+    trials::urls_answer(program()).unwrap();
+}
+
+#[test]
 fn root_a_second_daemon_on_one_state_folder_refuses_and_names_the_first() {
     trials::second_daemon_refuses(program()).unwrap();
 }

@@ -1,0 +1,453 @@
+//! Where stands answer by name: computed from records and what was seen, given to the ingress.
+
+use crate::platform::Control;
+use crate::record::StandRecord;
+use crate::stand_loop::now_ms;
+use crate::status::Status;
+use daas_api::platform::{Answer, Routes};
+use daas_api::{Failure, Phase, RouteList, RouteView, StandState};
+use daas_engine::dial::StandNet;
+use daas_ingress::{Mood, Route, Rules, StandRoutes, Standing, Upstream, Wait};
+use daas_model::{Health, NodeName, NodeObserved, NodeState, StandName};
+use daas_plan::{Exposed, Power, RoutePlan, Where, plan_routes};
+use daas_store::Stored;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How long the start of the daemon waits for the first look at stands that are there already.
+const FIRST_LOOKS: Duration = Duration::from_secs(10);
+/// The zone that browsers and curl take for this machine without asking anybody (RFC 6761 section 6.3).
+const LOCAL: &str = "localhost";
+
+/// How the ingress is seen from outside.
+#[derive(Debug, Clone, Default)]
+pub struct Outside {
+    /// The zone in which stands have names, beside `localhost`.
+    pub zone: Option<String>,
+    /// The port of plain HTTP; nothing if it is not listened to.
+    pub http: Option<u16>,
+    /// The port of TLS.
+    pub https: Option<u16>,
+    /// Whether the certificates of the zone are trusted: then its URLs begin with `https`.
+    pub secure: bool,
+}
+
+impl Outside {
+    /// Returns the zones, the best one first.
+    fn zones(&self) -> impl Iterator<Item = &str> {
+        self.zone.as_deref().into_iter().chain([LOCAL])
+    }
+
+    /// Tells whether a host lies in one of our zones: then it belongs to the stand whose name it bears.
+    fn is_ours(&self, host: &str) -> bool {
+        self.zones().any(|zone| {
+            host.strip_suffix(zone)
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        })
+    }
+
+    /// Returns the URL of a host.
+    fn url(&self, host: &str) -> Option<String> {
+        let secure = self.secure
+            && self
+                .zone
+                .as_deref()
+                .is_some_and(|zone| host.ends_with(zone));
+        let (scheme, port, usual) = match (self.http, self.https) {
+            (_, Some(https)) if secure => ("https", https, 443),
+            (Some(http), _) => ("http", http, 80),
+            (None, Some(https)) => ("https", https, 443),
+            (None, None) => return None,
+        };
+        Some(if port == usual {
+            format!("{scheme}://{host}")
+        } else {
+            format!("{scheme}://{host}:{port}")
+        })
+    }
+
+    /// Returns the host names of a route, the best one first.
+    fn hosts(&self, plan: &RoutePlan) -> Vec<String> {
+        let below = self
+            .zones()
+            .flat_map(|zone| plan.names.iter().map(move |name| format!("{name}.{zone}")));
+        below
+            .chain(
+                plan.hosts
+                    .iter()
+                    .filter(|host| !self.is_ours(host))
+                    .cloned(),
+            )
+            .collect()
+    }
+}
+
+/// What images say about ports, remembered: it is asked at every change of a stand.
+#[derive(Debug, Default)]
+pub(crate) struct ExposedOf {
+    known: Mutex<HashMap<String, Vec<u16>>>,
+}
+
+/// What the ingress is told of a route.
+#[derive(Debug, Clone, PartialEq)]
+struct ToldRoute {
+    plan: RoutePlan,
+    hosts: Vec<String>,
+    places: Vec<Place>,
+}
+
+/// Where a node that is asked answers.
+#[derive(Debug, Clone, PartialEq)]
+struct Place {
+    node: NodeName,
+    address: SocketAddr,
+    on_host: bool,
+}
+
+/// Everything that the ingress is told of a stand, in a form that can be compared.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    routes: Vec<ToldRoute>,
+    net: Option<(u64, u64)>,
+    mood: Mood,
+    waits: Vec<(String, String, Option<u64>)>,
+    sleeps: bool,
+}
+
+impl Control {
+    /// Starts what keeps the ingress's table as the stands are.
+    pub(crate) fn keep_routes(&self) {
+        let Some(mut changes) = self.keep.take_changes() else {
+            return;
+        };
+        let control = self.clone();
+        drop(self.tasks.run("routes", move |shutdown| async move {
+            let mut told: HashMap<StandName, Told> = HashMap::new();
+            loop {
+                let first = tokio::select! {
+                    name = changes.recv() => name,
+                    () = shutdown.asked() => return,
+                };
+                let Some(first) = first else { return };
+                for name in gathered(first, &mut changes) {
+                    control.tell_ingress(&name, &mut told);
+                }
+            }
+        }));
+    }
+
+    /// Waits until every recorded stand has been looked at once, so that nobody who comes is told that there is nothing.
+    pub async fn first_looks(&self) {
+        let end = Instant::now() + FIRST_LOOKS;
+        while Instant::now() < end {
+            let Ok(stands) = self.store.list::<StandRecord>("") else {
+                return;
+            };
+            if stands
+                .iter()
+                .all(|stand| self.keep.status(&stand.value.name).revision > 0)
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn tell_ingress(&self, name: &StandName, told: &mut HashMap<StandName, Told>) {
+        let Ok(Some(stored)) = self.store.get::<StandRecord>(name.as_str()) else {
+            told.remove(name);
+            self.ingress.set(name, None);
+            return;
+        };
+        let status = self.keep.status(name);
+        let net = self.engine.net(&stored.value.id).ok();
+        let now = self.told(&stored, &status, net.as_ref());
+        if told.get(name) == Some(&now) {
+            return;
+        }
+        self.ingress
+            .set(name, Some(self.for_ingress(&now, net.as_ref())));
+        told.insert(name.clone(), now);
+    }
+
+    fn told(
+        &self,
+        stored: &Stored<StandRecord>,
+        status: &Status,
+        net: Option<&Arc<StandNet>>,
+    ) -> Told {
+        let record = &stored.value;
+        let routes = self
+            .route_plans(record)
+            .into_iter()
+            .map(|plan| {
+                let ready = if net.is_some() {
+                    ready(record, status, &plan)
+                } else {
+                    Vec::new()
+                };
+                let answering = plan.nodes.iter().filter(|(node, _)| ready.contains(&node));
+                let places = answering.map(|(node, place)| Place {
+                    node: node.clone(),
+                    address: SocketAddr::new(place.ip(), plan.port),
+                    on_host: *place == Where::Host,
+                });
+                ToldRoute {
+                    places: places.collect(),
+                    hosts: self.config.outside.hosts(&plan),
+                    plan,
+                }
+            })
+            .collect();
+        Told {
+            routes,
+            net: net.map(|net| net.identity()),
+            mood: mood(record, status, stored.revision.0),
+            waits: waits(record, status),
+            sleeps: record.spec.sleep_after.is_some(),
+        }
+    }
+
+    fn for_ingress(&self, told: &Told, net: Option<&Arc<StandNet>>) -> StandRoutes {
+        let home = self.engine.dialer().home();
+        let routes = told.routes.iter().map(|route| {
+            let spec = &route.plan.spec;
+            let upstream = |place: &Place| {
+                Some(Upstream {
+                    node: place.node.to_string(),
+                    net: if place.on_host {
+                        home.clone()
+                    } else {
+                        net?.clone()
+                    },
+                    address: place.address,
+                    protocol: spec.protocol,
+                })
+            };
+            Route {
+                service: spec.service.to_string(),
+                hosts: route.hosts.clone(),
+                path: spec.path.clone(),
+                headers: Vec::new(),
+                rules: Arc::new(Rules::default()),
+                protocol: spec.protocol,
+                upstreams: route.places.iter().filter_map(upstream).collect(),
+            }
+        });
+        let (now, ms) = (Instant::now(), now_ms());
+        let waits = told.waits.iter().map(|(node, what, since)| Wait {
+            node: node.clone(),
+            what: what.clone(),
+            since: since
+                .and_then(|at| now.checked_sub(Duration::from_millis(ms.saturating_sub(at)))),
+        });
+        StandRoutes {
+            routes: routes.collect(),
+            standing: Standing {
+                mood: told.mood,
+                waits: waits.collect(),
+            },
+            sleeps: told.sleeps,
+        }
+    }
+
+    fn route_plans(&self, record: &StandRecord) -> Vec<RoutePlan> {
+        plan_routes(
+            &record.name,
+            &record.spec,
+            &record.addresses,
+            &self.exposed(record),
+        )
+    }
+
+    /// Returns what the images of a stand's nodes say about their TCP ports; nothing of those that are not here yet.
+    fn exposed(&self, record: &StandRecord) -> Exposed {
+        let mut all = Exposed::new();
+        for (name, node) in &record.spec.nodes {
+            // A port that the file names comes first in any case.
+            if !node.ports.is_empty() || !node.expose.is_empty() {
+                continue;
+            }
+            let Ok(Some(info)) = self.engine.images().name_info(&node.image) else {
+                continue;
+            };
+            let key = info.manifest.to_string();
+            let mut known = self
+                .exposed
+                .known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let ports = known.entry(key).or_insert_with(|| {
+                let image = self.engine.images().resolve(&node.image).ok().flatten();
+                image.map_or_else(Vec::new, |image| {
+                    image
+                        .config
+                        .exposed_ports
+                        .iter()
+                        .filter_map(|port| tcp_port(port))
+                        .collect()
+                })
+            });
+            all.insert(name.clone(), ports.clone());
+        }
+        all
+    }
+
+    /// Returns the routes of a stand as the doors show them.
+    pub(crate) fn route_views(&self, stored: &Stored<StandRecord>) -> Vec<RouteView> {
+        let record = &stored.value;
+        let status = self.keep.status(&record.name);
+        let outside = &self.config.outside;
+        self.route_plans(record)
+            .into_iter()
+            .map(|plan| {
+                let hosts = outside.hosts(&plan);
+                let path = if plan.spec.path == "/" {
+                    ""
+                } else {
+                    plan.spec.path.as_str()
+                };
+                let urls = hosts
+                    .iter()
+                    .filter(|host| !host.starts_with('*'))
+                    .filter_map(|host| Some(format!("{}{path}", outside.url(host)?)));
+                RouteView {
+                    stand: record.name.clone(),
+                    service: plan.spec.service.to_string(),
+                    port: plan.port,
+                    protocol: plan.spec.protocol,
+                    urls: urls.collect(),
+                    path: plan.spec.path.clone(),
+                    named: !record.spec.routes.is_empty(),
+                    ready: ready(record, &status, &plan).into_iter().cloned().collect(),
+                    nodes: u32::try_from(plan.nodes.len()).unwrap_or(u32::MAX),
+                    hosts,
+                }
+            })
+            .collect()
+    }
+
+    /// Returns where a stand answers by name: one URL for each route, that of the stand's own name first.
+    pub(crate) fn urls(&self, stored: &Stored<StandRecord>) -> Vec<String> {
+        let own = format!("{}.", stored.value.name);
+        let is_own = |url: &String| {
+            !url.split("://")
+                .nth(1)
+                .is_some_and(|rest| rest.starts_with(&own))
+        };
+        let mut urls: Vec<String> = self
+            .route_views(stored)
+            .into_iter()
+            .filter_map(|route| route.urls.into_iter().next())
+            .collect();
+        urls.sort_by_key(is_own);
+        urls
+    }
+}
+
+/// Takes what has been said meanwhile together: a stand that changed five times is looked at once.
+fn gathered(
+    first: StandName,
+    changes: &mut mpsc::UnboundedReceiver<StandName>,
+) -> BTreeSet<StandName> {
+    let mut names = BTreeSet::from([first]);
+    while let Ok(name) = changes.try_recv() {
+        names.insert(name);
+    }
+    names
+}
+
+/// Reads `80/tcp` and `80`.
+fn tcp_port(text: &str) -> Option<u16> {
+    match text.split_once('/') {
+        Some((port, "tcp")) => port.parse().ok(),
+        Some(_) => None,
+        None => text.parse().ok(),
+    }
+}
+
+/// Returns the nodes of a route that are asked: the healthy ones, or where there is none those whose check fails. A check that is wrong
+/// must not hide a program that answers.
+fn ready<'a>(record: &StandRecord, status: &Status, plan: &'a RoutePlan) -> Vec<&'a NodeName> {
+    if record.power != Power::Running {
+        return Vec::new();
+    }
+    let with = |fits: fn(&NodeObserved) -> bool| -> Vec<&'a NodeName> {
+        let seen = |node: &NodeName| status.observed.nodes.get(node).is_some_and(fits);
+        plan.nodes
+            .iter()
+            .map(|(node, _)| node)
+            .filter(|node| seen(node))
+            .collect()
+    };
+    let well =
+        with(|node| is_running(node) && matches!(node.health, Health::None | Health::Healthy));
+    if well.is_empty() {
+        with(|node| is_running(node) && node.health == Health::Unhealthy)
+    } else {
+        well
+    }
+}
+
+fn is_running(node: &NodeObserved) -> bool {
+    matches!(node.state, NodeState::Running { .. })
+}
+
+fn mood(record: &StandRecord, status: &Status, revision: u64) -> Mood {
+    match status.state(record, revision).0 {
+        StandState::Running | StandState::Degraded => Mood::Up,
+        StandState::Waiting | StandState::Starting => Mood::Starting,
+        StandState::Paused => Mood::Paused,
+        StandState::Stopping | StandState::Stopped => Mood::Stopped,
+        StandState::Failed => Mood::Failed,
+        StandState::Removing => Mood::Leaving,
+    }
+}
+
+/// Returns what is not ready, in words, with since when.
+fn waits(record: &StandRecord, status: &Status) -> Vec<(String, String, Option<u64>)> {
+    if record.power != Power::Running {
+        return Vec::new();
+    }
+    let since = |node: &NodeName| match status.observed.nodes.get(node).map(|n| &n.state) {
+        Some(NodeState::Running { since_ms, .. }) => Some(*since_ms),
+        _ => Some(record.asked_at_ms),
+    };
+    let progress = status.progress(record).into_iter();
+    progress
+        .filter_map(|node| {
+            let (what, since) = match node.phase {
+                Phase::Queued | Phase::Starting | Phase::Preparing { .. } => {
+                    ("is being started".to_owned(), since(&node.node))
+                }
+                Phase::Pulling { .. } => ("waits for its image".to_owned(), since(&node.node)),
+                Phase::Waiting { on } => (format!("waits ({})", on.join("; ")), since(&node.node)),
+                Phase::Started => ("is still starting".to_owned(), since(&node.node)),
+                Phase::Failed { reason } => (format!("has failed ({reason})"), None),
+                Phase::Stopping => ("is being stopped".to_owned(), None),
+                Phase::Stopped => ("is stopped".to_owned(), None),
+                Phase::Paused => ("is paused".to_owned(), None),
+                _ => return None,
+            };
+            Some((node.node.to_string(), what, since))
+        })
+        .collect()
+}
+
+impl Routes for Control {
+    fn list(&self) -> Answer<'_, RouteList> {
+        Box::pin(async move {
+            let stands = self.store.list::<StandRecord>("").map_err(Failure::from)?;
+            let mut by_stand: BTreeMap<StandName, Vec<RouteView>> = BTreeMap::new();
+            for stored in &stands {
+                by_stand.insert(stored.value.name.clone(), self.route_views(stored));
+            }
+            Ok(RouteList {
+                items: by_stand.into_values().flatten().collect(),
+            })
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! The ingress's place in the house: its listeners on the host, and how it is seen from there.
+
+use crate::config::{Config, IngressConfig};
+use crate::serve::ServeError;
+use daas_control::Outside;
+use daas_engine::dial::Dialer;
+use daas_ingress::{Ingress, Listener, Settings};
+use daas_tasks::Supervisor;
+use std::sync::Arc;
+
+/// The addresses of the ingress before anybody is let in.
+pub(crate) struct Gates {
+    listeners: Vec<Arc<Listener>>,
+}
+
+impl Gates {
+    /// Binds what the configuration asks for. Addresses that nobody asked for may be taken by somebody else.
+    pub(crate) fn bind(config: &IngressConfig) -> Result<Self, ServeError> {
+        let mut listeners = Vec::new();
+        for (list, tls) in [(&config.listen, false), (&config.listen_tls, true)] {
+            for address in &list.addresses {
+                match Listener::bind(*address, tls) {
+                    Ok(listener) => listeners.push(Arc::new(listener)),
+                    Err(error) if list.is_default => {
+                        tracing::warn!(%address, %error, "the ingress is not served there; `ingress.listen` and `ingress.listen_tls` name other addresses");
+                    }
+                    Err(source) => {
+                        return Err(ServeError::Listen {
+                            address: *address,
+                            source,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(Self { listeners })
+    }
+
+    /// Makes the ingress; nobody is let in yet.
+    pub(crate) fn ingress(
+        &self,
+        config: &Config,
+        dialer: Dialer,
+        tasks: &Supervisor,
+    ) -> Result<Ingress, ServeError> {
+        let settings = Settings {
+            trusted: config.ingress.trusted.clone(),
+            access_log: config
+                .ingress
+                .access_log
+                .then(|| config.state.join("access.log")),
+            ..Settings::default()
+        };
+        Ok(Ingress::new(settings, dialer, tasks.clone())?)
+    }
+
+    /// Returns how it is seen from outside.
+    pub(crate) fn outside(&self, config: &IngressConfig) -> Outside {
+        let port = |tls| {
+            self.listeners
+                .iter()
+                .find(|l| l.is_tls() == tls)
+                .map(|l| l.address().port())
+        };
+        Outside {
+            zone: config.zone.clone(),
+            http: port(false),
+            https: None,
+            secure: false,
+        }
+    }
+
+    /// Lets everybody in.
+    pub(crate) fn open(&self, ingress: &Ingress) {
+        let list: Vec<String> = self
+            .listeners
+            .iter()
+            .map(|l| l.address().to_string())
+            .collect();
+        tracing::info!(addresses = %list.join(" "), "the ingress is open");
+        ingress.open(&self.listeners);
+    }
+}
