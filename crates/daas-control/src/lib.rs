@@ -16,6 +16,7 @@ mod keep;
 mod looking;
 #[cfg(test)]
 mod loop_tests;
+mod names;
 mod operations;
 mod platform;
 mod projects;
@@ -32,6 +33,7 @@ mod system;
 mod views;
 
 pub use doctor::checks as doctor;
+pub use names::StandNames;
 pub use platform::{Control, ControlConfig};
 pub use record::{GrantRecord, Once, StandRecord};
 pub use routes::Outside;

@@ -1,5 +1,6 @@
 //! The configuration file, `/etc/daas/daas.yaml`: every key has a default that works and a unit in its value.
 
+use crate::dns::{DnsConfig, DnsText};
 use daas_model::{ByteSize, Cpus, Limits, Span, Subnet};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,7 @@ pub(crate) struct Config {
     pub(crate) cgroup: String,
     pub(crate) registry: RegistryConfig,
     pub(crate) ingress: IngressConfig,
+    pub(crate) dns: DnsConfig,
 }
 
 /// The way in from outside.
@@ -148,6 +150,7 @@ struct Text {
     images: ImagesText,
     registry: RegistryText,
     ingress: IngressText,
+    dns: DnsText,
     cgroup: Option<String>,
 }
 
@@ -171,6 +174,7 @@ impl Default for Text {
             images: ImagesText::default(),
             registry: RegistryText::default(),
             ingress: IngressText::default(),
+            dns: DnsText::default(),
             cgroup: None,
         }
     }
@@ -303,7 +307,7 @@ impl RegistryText {
 }
 
 /// A key and what is wrong with its value.
-type Fault = (&'static str, Box<dyn std::error::Error + Send + Sync>);
+pub(crate) type Fault = (&'static str, Box<dyn std::error::Error + Send + Sync>);
 
 impl Config {
     /// Reads `path`, or the usual file if there is one; without any file everything has its default.
@@ -369,6 +373,18 @@ impl Config {
                 default.disk,
             )?,
         };
+        let mut ingress = text
+            .ingress
+            .read()
+            .map_err(|(key, source)| fault(key)(source))?;
+        let dns = text
+            .dns
+            .read(ingress.zone.as_deref())
+            .map_err(|(key, source)| fault(key)(source))?;
+        // One zone unless somebody wants two: what is named is also routed.
+        if ingress.zone.is_none() && !dns.zone_is_default {
+            ingress.zone = Some(dns.zone.to_string().trim_end_matches('.').to_owned());
+        }
         Ok(Self {
             addresses: Subnet::parse(&text.stands.addresses)
                 .map_err(|e| fault("stands.addresses")(e.into()))?,
@@ -387,10 +403,8 @@ impl Config {
                 .registry
                 .read()
                 .map_err(|(key, source)| fault(key)(source))?,
-            ingress: text
-                .ingress
-                .read()
-                .map_err(|(key, source)| fault(key)(source))?,
+            ingress,
+            dns,
         })
     }
 }

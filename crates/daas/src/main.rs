@@ -3,6 +3,7 @@
 //! Not here: anything that another crate could do.
 
 mod config;
+mod dns;
 mod ingress;
 mod registry;
 mod serve;

@@ -1,6 +1,7 @@
 //! The life of the daemon, from the first process to the drain.
 
 use crate::config::{Config, ConfigError};
+use crate::dns::Names;
 use crate::ingress::Gates;
 use crate::registry::Doors;
 use daas_control::{Control, ControlConfig};
@@ -58,6 +59,8 @@ pub(crate) enum ServeError {
         #[source]
         source: io::Error,
     },
+    #[error("cannot serve names")]
+    Names(#[from] daas_dns::DnsError),
     #[error("cannot serve the registry over TLS")]
     Certificate(#[from] daas_server::CertificateError),
     #[error("cannot serve without root: stands need namespaces, mounts and cgroups")]
@@ -84,6 +87,7 @@ impl Explain for ServeError {
             Self::Registry(error) => error.code(),
             Self::Ingress(error) => error.code(),
             Self::Listen { .. } => "serve-listen",
+            Self::Names(error) => error.code(),
             Self::Certificate(_) => "serve-certificate",
             Self::Zygote(_) => "serve-zygote",
             Self::Runtime(_) => "serve-runtime",
@@ -103,6 +107,7 @@ impl Explain for ServeError {
             Self::Registry(error) => error.kind(),
             Self::Ingress(error) => error.kind(),
             Self::Listen { .. } => Kind::Conflict,
+            Self::Names(error) => error.kind(),
             Self::NotRoot => Kind::Forbidden,
             Self::Tokens { .. } | Self::Certificate(_) => Kind::Input,
             Self::Zygote(_) | Self::Runtime(_) | Self::Control(_) => Kind::Outside,
@@ -121,6 +126,7 @@ impl Explain for ServeError {
             Self::Listen { .. } => Some(
                 "another program may listen there, `ss -tlnp` tells; `ingress.listen` in the configuration names other addresses".into(),
             ),
+            Self::Names(error) => error.hint(),
             Self::NotRoot => {
                 Some("run it as root, or `daas system install` to let systemd run it".into())
             }
@@ -173,6 +179,13 @@ async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
     )?;
     let gates = Gates::bind(&config.ingress)?;
     let ingress = gates.ingress(&config, engine.dialer().clone(), &tasks)?;
+    let names = Names::open(
+        &config.dns,
+        config.addresses,
+        &config.state,
+        store.clone(),
+        tasks.clone(),
+    )?;
     let control_config = ControlConfig {
         outside: gates.outside(&config.ingress),
         registry_listens: doors.addresses(),
@@ -190,6 +203,8 @@ async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
     )
     .await
     .map_err(|failure| ServeError::Control(failure.into_error()))?;
+    control.follow_names(names.of_stands())?;
+    names.listen()?;
     doors.open(&registry, &tasks);
     // Whoever comes now must find the stands that are there.
     control.first_looks().await;

@@ -57,9 +57,18 @@ impl Daemon {
         let ingress = if settings.configuration.contains("ingress:") {
             ""
         } else {
-            "ingress:\n  listen: []\n  listen_tls: []\n"
+            "\ningress:\n  listen: []\n  listen_tls: []\n"
         };
-        fs::write(place.join("daas.yaml"), configuration + registry + ingress)?;
+        // The same for names, whose usual port there is once on a machine.
+        let dns = if settings.configuration.contains("dns:") {
+            ""
+        } else {
+            "\ndns:\n  listen: []\n"
+        };
+        fs::write(
+            place.join("daas.yaml"),
+            configuration + registry + ingress + dns,
+        )?;
         let child = launch(&place, &settings)?;
         let mut daemon = Self {
             place,

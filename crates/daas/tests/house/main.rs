@@ -2,5 +2,6 @@
 
 mod builds;
 mod cgroup_v2;
+mod names;
 mod systemd;
 mod trials;

@@ -1,0 +1,301 @@
+use crate::book::{Book, zone_of};
+use crate::contents::{Resource, Source, key_of};
+use crate::data;
+use crate::error::DnsError;
+use crate::kind::RrType;
+use crate::name::Name;
+use crate::record::SerialRecord;
+use crate::settings::Settings;
+use crate::zone::Table;
+use daas_store::Store;
+use daas_tasks::{Supervisor, Task, TaskError, Wake};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How many changes may happen unwritten: what a restart leaves free behind the serial that is on disk.
+const SERIALS_AHEAD: u32 = 1000;
+/// How long changes are gathered before the serials are written.
+const SERIALS_PAUSE: Duration = Duration::from_secs(1);
+/// Seconds that others may keep the answer to a challenge; the next one is another.
+const CHALLENGE_TTL: u32 = 1;
+
+/// Names: zones, who may change them, and who is answered. A clone is another handle of the same.
+#[derive(Clone)]
+pub struct Dns {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) store: Store,
+    pub(crate) tasks: Supervisor,
+    books: Mutex<Books>,
+    pub(crate) published: Published,
+    challenges: AtomicU64,
+    serials: Wake,
+}
+
+type Books = BTreeMap<Arc<[u8]>, Book>;
+
+impl fmt::Debug for Dns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dns")
+            .field("zones", &self.origins())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The table that is served; readers notice a new one without a lock.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    table: Mutex<Arc<Table>>,
+    turn: AtomicU64,
+}
+
+impl Published {
+    fn put(&self, table: Table) {
+        *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        self.turn.fetch_add(1, Ordering::Release);
+    }
+
+    /// Returns the table of now.
+    pub(crate) fn table(&self) -> Arc<Table> {
+        self.table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// A reader's own handle of the table.
+#[derive(Debug)]
+pub(crate) struct View {
+    table: Arc<Table>,
+    turn: u64,
+}
+
+impl View {
+    pub(crate) fn new(published: &Published) -> Self {
+        let turn = published.turn.load(Ordering::Acquire);
+        Self {
+            table: published.table(),
+            turn,
+        }
+    }
+
+    /// Returns the table of now.
+    pub(crate) fn table(&mut self, published: &Published) -> &Arc<Table> {
+        let turn = published.turn.load(Ordering::Acquire);
+        if turn != self.turn {
+            self.table = published.table();
+            self.turn = turn;
+        }
+        &self.table
+    }
+}
+
+impl Dns {
+    /// Opens the zones. Nobody is answered before [`Dns::listen`].
+    ///
+    /// # Errors
+    /// [`DnsError`] if a zone makes no sense, or its serial or its records cannot be read.
+    pub fn open(settings: Settings, store: Store, tasks: Supervisor) -> Result<Self, DnsError> {
+        let mut books = Books::new();
+        for zone in &settings.zones {
+            let key = key_of(&zone.origin);
+            let last = store
+                .get::<SerialRecord>(&zone.origin.to_string())?
+                .map(|stored| stored.value.serial.wrapping_add(SERIALS_AHEAD));
+            if books.contains_key(&key) {
+                return Err(DnsError::BadZone {
+                    zone: zone.origin.clone(),
+                    why: "it is named twice".into(),
+                });
+            }
+            books.insert(key, Book::open(zone.clone(), last)?);
+        }
+        let inner = Inner {
+            settings,
+            store,
+            tasks: tasks.clone(),
+            books: Mutex::new(books),
+            published: Published::default(),
+            challenges: AtomicU64::new(1),
+            serials: Wake::new(),
+        };
+        let dns = Self {
+            inner: Arc::new(inner),
+        };
+        dns.inner.publish(&dns.inner.books());
+        dns.inner.serials.call();
+        let inner = dns.inner.clone();
+        tasks.start("dns serials", move || Serials {
+            inner: inner.clone(),
+        });
+        Ok(dns)
+    }
+
+    /// Returns the names of the zones.
+    #[must_use]
+    pub fn origins(&self) -> Vec<Name> {
+        self.inner
+            .books()
+            .values()
+            .map(|book| book.zone.origin.clone())
+            .collect()
+    }
+
+    /// Puts all records of an owner - one stand, one host - in place of its former ones. They are answered when this returns.
+    ///
+    /// # Errors
+    /// [`DnsError::NoZone`] if a name lies in no zone; [`DnsError::Own`] or [`DnsError::Alias`] if a record may not be put. Then nothing has changed.
+    pub fn put(&self, owner: &str, records: Vec<Resource>) -> Result<(), DnsError> {
+        self.inner
+            .replace(&Source::Owner(owner.to_owned()), records)
+    }
+
+    /// Takes all records of an owner away; nothing there is no fault.
+    pub fn withdraw(&self, owner: &str) {
+        // No record, no fault.
+        let _ = self
+            .inner
+            .replace(&Source::Owner(owner.to_owned()), Vec::new());
+    }
+
+    /// Returns the owners whose names begin with `prefix`.
+    #[must_use]
+    pub fn owners(&self, prefix: &str) -> BTreeSet<String> {
+        let books = self.inner.books();
+        let sources = books.values().flat_map(|book| book.contents.sources());
+        sources
+            .filter_map(|source| match source {
+                Source::Owner(owner) if owner.starts_with(prefix) => Some(owner.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Answers `values` to questions for TXT records of `name` until the guard is dropped: what DNS-01 asks for (RFC 8555 section 8.4).
+    ///
+    /// Several guards of one name add up, as a name and its wildcard need. Answered when this returns.
+    ///
+    /// # Errors
+    /// [`DnsError::Name`] if `name` is none; [`DnsError::NoZone`] if it lies in no zone that is served here.
+    pub fn set_txt(&self, name: &str, values: &[String]) -> Result<TxtGuard, DnsError> {
+        let name = Name::parse(name)?;
+        let source = Source::Challenge(self.inner.challenges.fetch_add(1, Ordering::Relaxed));
+        let records = values.iter().map(|value| Resource {
+            name: name.clone(),
+            kind: RrType::TXT,
+            ttl: CHALLENGE_TTL,
+            data: data::txt(value),
+        });
+        self.inner.replace(&source, records.collect())?;
+        Ok(TxtGuard {
+            inner: self.inner.clone(),
+            source,
+        })
+    }
+
+    /// Tells whether a name lies in a zone that is served here.
+    #[must_use]
+    pub fn serves(&self, name: &Name) -> bool {
+        zone_of(&self.inner.books(), name).is_some()
+    }
+}
+
+/// Keeps TXT records as long as it lives.
+#[must_use = "the records go with the guard"]
+pub struct TxtGuard {
+    inner: Arc<Inner>,
+    source: Source,
+}
+
+impl fmt::Debug for TxtGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TxtGuard")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for TxtGuard {
+    fn drop(&mut self) {
+        let _ = self.inner.replace(&self.source, Vec::new());
+    }
+}
+
+impl Inner {
+    pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, books: &Books) {
+        let zones = books
+            .iter()
+            .map(|(key, book)| (key.clone(), book.zone.clone()))
+            .collect();
+        self.published.put(Table { zones });
+    }
+
+    /// Puts a source's records in place of its former ones, in every zone.
+    pub(crate) fn replace(&self, source: &Source, records: Vec<Resource>) -> Result<(), DnsError> {
+        let mut books = self.books();
+        let mut by_zone: BTreeMap<Arc<[u8]>, Vec<Resource>> = BTreeMap::new();
+        for record in records {
+            let zone = zone_of(&books, &record.name).cloned();
+            let Some((key, book)) = zone.and_then(|key| books.get(&key).map(|book| (key, book)))
+            else {
+                return Err(DnsError::NoZone { name: record.name });
+            };
+            book.check(&record)?;
+            by_zone.entry(key).or_default().push(record);
+        }
+        let mut changed = false;
+        for (key, book) in books.iter_mut() {
+            let touched = book
+                .contents
+                .replace(source, by_zone.remove(key).unwrap_or_default());
+            changed |= book.turn(&touched);
+        }
+        if changed {
+            self.publish(&books);
+            self.serials.call();
+        }
+        Ok(())
+    }
+}
+
+/// Writes down serials, so that none is given twice.
+struct Serials {
+    inner: Arc<Inner>,
+}
+
+impl Task for Serials {
+    async fn wait(&mut self) {
+        self.inner.serials.called().await;
+    }
+
+    async fn turn(&mut self) -> Result<(), TaskError> {
+        tokio::time::sleep(SERIALS_PAUSE).await;
+        let now: BTreeSet<(String, u32)> = self
+            .inner
+            .books()
+            .values()
+            .map(|book| (book.zone.origin.to_string(), book.zone.serial))
+            .collect();
+        for (zone, serial) in now {
+            let last = self.inner.store.get::<SerialRecord>(&zone)?;
+            if last.is_none_or(|stored| stored.value.serial != serial) {
+                self.inner
+                    .store
+                    .put(&zone, &SerialRecord { serial })
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}

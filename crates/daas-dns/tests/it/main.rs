@@ -1,0 +1,11 @@
+//! The server judged by the tools of others, over real sockets on loopback.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the whole crate is a test; clippy sees only its test functions as one"
+)]
+
+mod answers;
+mod challenges;
+mod flag_day;
+mod place;

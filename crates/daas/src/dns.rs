@@ -1,0 +1,261 @@
+//! The name server's place in the house: `dns:` of the configuration, its zones and its listeners.
+
+use crate::config::Fault;
+use crate::serve::ServeError;
+use daas_control::StandNames;
+use daas_dns::{Bound, Dns, Name, Resource, Settings, ZoneSettings};
+use daas_model::Subnet;
+use daas_store::Store;
+use daas_tasks::Supervisor;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+/// The zone of stands where nobody has a domain yet: `internal` is reserved for private networks (ICANN, 2024).
+const LOCAL_ZONE: &str = "daas.internal";
+
+/// `dns:` as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DnsText {
+    listen: Option<Vec<SocketAddr>>,
+    zone: Option<String>,
+    address: Vec<IpAddr>,
+    limit: Option<u32>,
+    clients: Vec<Subnet>,
+    zones: BTreeMap<String, ZoneText>,
+}
+
+/// One of `dns.zones`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ZoneText {
+    servers: Vec<String>,
+    mailbox: Option<String>,
+    records: Vec<String>,
+}
+
+/// What the name server is to do.
+#[derive(Debug, Clone)]
+pub(crate) struct DnsConfig {
+    /// Where it answers.
+    listen: Vec<SocketAddr>,
+    /// Whether nobody asked for these addresses.
+    listen_is_default: bool,
+    /// The zone of stands.
+    pub(crate) zone: Name,
+    /// Whether nobody named it.
+    pub(crate) zone_is_default: bool,
+    /// Where names of stands lead; decided at the start if empty.
+    address: Vec<IpAddr>,
+    limit: u32,
+    clients: Vec<Subnet>,
+    zones: Vec<ZoneSettings>,
+}
+
+impl DnsText {
+    /// Returns what it says, with its defaults; `routed` is the zone of the ingress.
+    pub(crate) fn read(self, routed: Option<&str>) -> Result<DnsConfig, Fault> {
+        let named = self.zone.as_deref().or(routed);
+        let zone_is_default = named.is_none();
+        let zone = named.unwrap_or(LOCAL_ZONE);
+        let zone = Name::parse(zone).map_err(|e| ("dns.zone", e.into()))?;
+        if zone.count() == 0 {
+            return Err(("dns.zone", "the root is nobody's zone".into()));
+        }
+        let mut zones = Vec::new();
+        for (name, text) in self.zones {
+            zones.push(text.read(&name).map_err(|e| ("dns.zones", e))?);
+        }
+        if !zones
+            .iter()
+            .any(|other: &ZoneSettings| other.origin == zone)
+        {
+            zones.push(ZoneSettings::new(zone.clone()));
+        }
+        Ok(DnsConfig {
+            listen_is_default: self.listen.is_none(),
+            // The port of a name server, where nobody but this machine asks. 127.0.0.53 and .54 are systemd's.
+            listen: self
+                .listen
+                .unwrap_or_else(|| vec![SocketAddr::from(([127, 0, 0, 1], 53))]),
+            zone,
+            zone_is_default,
+            address: self.address,
+            limit: self.limit.unwrap_or(Settings::default().limit),
+            clients: self.clients,
+            zones,
+        })
+    }
+}
+
+impl ZoneText {
+    fn read(self, name: &str) -> Result<ZoneSettings, Box<dyn std::error::Error + Send + Sync>> {
+        let origin = Name::parse(name)?;
+        let mut zone = ZoneSettings::new(origin.clone());
+        for server in &self.servers {
+            zone.servers.push(Name::parse_under(server, &origin)?);
+        }
+        if let Some(mailbox) = &self.mailbox {
+            zone.mailbox = Some(Name::parse(&mailbox.replacen('@', ".", 1))?);
+        }
+        for line in &self.records {
+            let record = Resource::parse(line, &origin)
+                .map_err(|e| format!("{name}: {}", daas_model::render_chain(&e)))?;
+            zone.records.push(record);
+        }
+        Ok(zone)
+    }
+}
+
+/// The name server before anybody is answered.
+pub(crate) struct Names {
+    dns: Dns,
+    bound: Vec<Bound>,
+    zone: Name,
+    addresses: Vec<IpAddr>,
+}
+
+impl Names {
+    /// Binds what the configuration asks for and opens the zones. An address that nobody asked for may be taken by somebody else.
+    pub(crate) fn open(
+        config: &DnsConfig,
+        stands: Subnet,
+        state: &Path,
+        store: Store,
+        tasks: Supervisor,
+    ) -> Result<Self, ServeError> {
+        let mut bound = Vec::new();
+        for address in &config.listen {
+            match Bound::bind(*address) {
+                Ok(one) => bound.push(one),
+                Err(error) if config.listen_is_default => {
+                    tracing::warn!(%address, cause = %daas_model::render_chain(&error), "names are not served on the host");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let addresses = config.led_to();
+        let mut zones = config.zones.clone();
+        for zone in &mut zones {
+            zone.addresses.clone_from(&addresses);
+            if zone.origin == config.zone {
+                zone.embedded = Some(addresses.iter().filter_map(|ip| alone(*ip)).collect());
+            }
+        }
+        for origin in daas_dns::reverse_zones(stands).map_err(daas_dns::DnsError::from)? {
+            if !zones.iter().any(|zone| zone.origin == origin) {
+                let mut zone = ZoneSettings::new(origin);
+                zone.servers = vec![config.zone.child("ns").map_err(daas_dns::DnsError::from)?];
+                zone.mailbox = Some(
+                    config
+                        .zone
+                        .child("hostmaster")
+                        .map_err(daas_dns::DnsError::from)?,
+                );
+                zones.push(zone);
+            }
+        }
+        let settings = Settings {
+            keys: state.join("dns"),
+            zones,
+            limit: config.limit,
+            clients: config.clients.clone(),
+        };
+        Ok(Self {
+            dns: Dns::open(settings, store, tasks)?,
+            bound,
+            zone: config.zone.clone(),
+            addresses,
+        })
+    }
+
+    /// Returns what names of stands are made from.
+    pub(crate) fn of_stands(&self) -> StandNames {
+        StandNames {
+            dns: self.dns.clone(),
+            zone: self.zone.clone(),
+            addresses: self.addresses.clone(),
+        }
+    }
+
+    /// Answers from now on.
+    pub(crate) fn listen(self) -> Result<(), ServeError> {
+        for bound in self.bound {
+            let address = bound.address();
+            self.dns.listen(bound)?;
+            tracing::info!(%address, zone = %self.zone, "names are served");
+        }
+        Ok(())
+    }
+}
+
+impl DnsConfig {
+    /// Returns where names of stands lead: what the configuration says, else where names are asked for, else this machine's way out - or the machine itself
+    /// while nobody else can ask.
+    fn led_to(&self) -> Vec<IpAddr> {
+        if !self.address.is_empty() {
+            return self.address.clone();
+        }
+        let outside: Vec<IpAddr> = self
+            .listen
+            .iter()
+            .map(SocketAddr::ip)
+            .filter(|ip| !ip.is_loopback())
+            .collect();
+        if outside.is_empty() {
+            return vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        }
+        if outside.iter().any(IpAddr::is_unspecified) {
+            return vec![way_out().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))];
+        }
+        outside
+    }
+}
+
+/// Returns the address that this machine uses towards others. A socket is asked, nothing is sent.
+fn way_out() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Of the block for documentation (RFC 5737): whoever has no route to it has none to anywhere.
+    socket.connect("192.0.2.1:53").ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Returns the block of one address.
+fn alone(ip: IpAddr) -> Option<Subnet> {
+    let prefix = if ip.is_ipv4() { 32 } else { 128 };
+    Subnet::parse(&format!("{ip}/{prefix}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<DnsConfig, Fault> {
+        serde_saphyr::from_str::<DnsText>(text).unwrap().read(None)
+    }
+
+    #[test]
+    fn without_a_domain_stands_are_named_in_a_local_zone_on_this_machine() {
+        let config = DnsText::default().read(None).unwrap();
+        assert_eq!(config.zone.to_string(), "daas.internal.");
+        assert_eq!(config.led_to(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+        assert!(config.listen_is_default);
+    }
+
+    #[test]
+    fn zones_and_records_are_read_with_the_place_of_a_fault() {
+        let config = read("listen: ['192.0.2.53:53']\nzone: dev.example.com\nzones:\n  example.com:\n    mailbox: ops@example.com\n    records: ['www 60 A 192.0.2.1', '@ MX 10 mail']\n").unwrap();
+        assert_eq!(config.zones.len(), 2);
+        assert_eq!(
+            config.zones[0].records[1].to_string(),
+            "example.com. 300 MX 10 mail.example.com."
+        );
+        assert_eq!(config.led_to(), ["192.0.2.53".parse::<IpAddr>().unwrap()]);
+        let (key, error) = read("zones: {example.com: {records: ['www A 1.2.3']}}").unwrap_err();
+        assert_eq!(key, "dns.zones");
+        assert!(error.to_string().contains("1.2.3"), "{error}");
+        assert!(read("zone: .").is_err());
+    }
+}
