@@ -1,10 +1,12 @@
 //! A node that takes what it can get, beside a stand that only wants to answer.
 
 use super::bed::{Bed, fetch, service};
+use crate::workspace;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// One way to be a bad neighbour.
@@ -104,11 +106,14 @@ pub const HOSTS: [Hostility; 7] = [
 /// left. How far p99 moved is told, and judged by whoever reads it: on a shared machine it moves by itself.
 pub fn hostile_neighbours(program: &Path, hosts: &[Hostility], asks: usize) -> Result<String> {
     let bed = Bed::new(program)?;
-    let quiet = service(
-        "web",
-        "echo quiet > /tmp/index.html; exec busybox httpd -f -p 80 -h /tmp",
-    ) + "    ports: ['80:80']\n";
-    bed.api().up("quiet", &bed.project(&quiet), 0)?;
+    let quiet = service("web", "exec /answer quiet")
+        + "    ports: ['80:80']\n    volumes: ['./answer:/answer:ro']\n";
+    let project = bed.project(&quiet);
+    let folder = bed.daemon.place().join("project");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::copy(answer_program()?, folder.join("answer"))?;
+    bed.api().up("quiet", &project, 0)?;
+    ask_from_elsewhere()?;
     let lines = hosts
         .iter()
         .map(|hostility| beside(&bed, *hostility, asks).context(hostility.name))
@@ -119,6 +124,45 @@ pub fn hostile_neighbours(program: &Path, hosts: &[Hostility], asks: usize) -> R
         "ms of the quiet stand's answers\n{}",
         lines.join("\n")
     ))
+}
+
+/// Gives this thread the processor whenever it wants it: who asks a stand sits at another machine.
+fn ask_from_elsewhere() -> Result<()> {
+    let thread = std::fs::read_link("/proc/thread-self")?;
+    let id = thread.file_name().context("a thread without a number")?;
+    let given = Command::new("chrt")
+        .args(["--fifo", "--pid", "10"])
+        .arg(id)
+        .status()
+        .context("cannot run chrt")?;
+    ensure!(given.success(), "chrt ended with {given}");
+    Ok(())
+}
+
+/// Compiles the server of the quiet stand, once; the trial image has no libraries.
+fn answer_program() -> Result<PathBuf> {
+    let source = workspace::root().join("xtask/src/trials/answer.rs");
+    let program = workspace::target().join("answer");
+    let born = |path: &Path| path.metadata().and_then(|meta| meta.modified());
+    if born(&program).is_ok_and(|time| born(&source).is_ok_and(|text| text < time)) {
+        return Ok(program);
+    }
+    // Whoever compiles beside this one sees a whole program or none.
+    let fresh = workspace::target().join(format!("answer.{}", std::process::id()));
+    let compiled = Command::new("rustc")
+        .args(["--edition=2024", "-O", "-C", "target-feature=+crt-static"])
+        .arg("-o")
+        .arg(&fresh)
+        .arg(&source)
+        .output()
+        .context("cannot run rustc")?;
+    ensure!(
+        compiled.status.success(),
+        "the quiet stand's server does not compile: {}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
+    std::fs::rename(&fresh, &program)?;
+    Ok(program)
 }
 
 /// How many asks are made before the other side has its turn.

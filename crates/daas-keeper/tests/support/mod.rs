@@ -131,7 +131,7 @@ impl Machine {
             id: seed.keeper_id.clone(),
             seed: seed.clone(),
         };
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(120);
         while Client::connect(&keeper.dir).is_err() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -455,7 +455,7 @@ impl Census {
 
     /// Waits until everything is as it was: the kernel frees loop devices and namespaces after the fact.
     pub fn assert_same(&self, machine: &Machine) {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             let now = Self::take(machine);
             if now == *self {
