@@ -11,7 +11,7 @@ use crate::table::{Entry, Found, Table};
 use crate::target::canonical;
 use crate::tls::ChallengeAnswers;
 use crate::upgrade;
-use crate::visit::{Busy, NO_UPGRADE, SWITCHED, Visit};
+use crate::visit::{Busy, Visit};
 use daas_model::{RouteProtocol, Subnet};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, LOCATION, UPGRADE};
@@ -115,7 +115,7 @@ impl Proxy {
             }
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            visit.signals.upgrade.store(NO_UPGRADE, Ordering::Release);
+            visit.signals.settle_upgrade(false);
             if !is_h2 && self.draining.load(Ordering::Relaxed) {
                 response
                     .headers_mut()
@@ -487,8 +487,8 @@ impl Passage<'_> {
                 Ok(Err((error, unsent))) => (error, unsent),
                 Err(_) => return Err(self.too_late(&backend, rules.timeout)),
             };
-            if let Some(page) = too_large(&error) {
-                return Err(page);
+            if let Some(refused) = of_visitor(&error) {
+                return Err(refused);
             }
             request = match (unsent, spare.take()) {
                 // An idle connection that had ended: nothing of the request has gone out.
@@ -552,7 +552,7 @@ impl Passage<'_> {
         match answer {
             Ok(Ok(response)) => Ok((response, None)),
             Ok(Err(error)) => {
-                Err(too_large(&error).unwrap_or_else(|| self.broken(&backend, &error)))
+                Err(of_visitor(&error).unwrap_or_else(|| self.broken(&backend, &error)))
             }
             Err(_) => Err(self.too_late(&backend, timeout)),
         }
@@ -624,10 +624,7 @@ impl Passage<'_> {
         };
         let back = hyper::upgrade::on(&mut response);
         let busy = Busy::new(&self.visit.signals);
-        self.visit
-            .signals
-            .upgrade
-            .store(SWITCHED, Ordering::Release);
+        self.visit.signals.settle_upgrade(true);
         drop(
             self.proxy
                 .reach
@@ -671,7 +668,8 @@ fn copy(head: &Parts) -> Parts {
     parts
 }
 
-fn too_large(error: &hyper::Error) -> Option<Refused> {
+/// Returns what a visitor is told whose own body was the reason of the failure.
+fn of_visitor(error: &hyper::Error) -> Option<Refused> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = next {
         if cause.is::<TooLarge>() {
@@ -682,7 +680,21 @@ fn too_large(error: &hyper::Error) -> Option<Refused> {
             );
             return Some(Refused { page, close: true });
         }
+        if cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::TimedOut)
+            && error.is_user()
+        {
+            let page = Page::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body-too-slow",
+                "408: the body comes too slowly",
+            );
+            return Some(Refused { page, close: true });
+        }
         next = cause.source();
     }
-    None
+    error
+        .is_user()
+        .then(|| ambiguous("its body ends early or is no body"))
 }

@@ -4,10 +4,11 @@ use hyper::header::HeaderValue;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// What became of an upgrade that a request asked for.
-pub(crate) const NO_UPGRADE: u8 = 0;
+const NO_UPGRADE: u8 = 0;
 pub(crate) const ASKED: u8 = 1;
 pub(crate) const SWITCHED: u8 = 2;
 
@@ -18,7 +19,9 @@ pub(crate) struct Signals {
     /// Milliseconds since `since` at which the last request ended.
     ended: AtomicU64,
     since: Instant,
-    pub(crate) upgrade: AtomicU8,
+    upgrade: AtomicU8,
+    /// Who waits until the upgrade is settled.
+    waiting: Mutex<Option<Waker>>,
 }
 
 impl Signals {
@@ -28,7 +31,37 @@ impl Signals {
             ended: AtomicU64::new(0),
             since: Instant::now(),
             upgrade: AtomicU8::new(NO_UPGRADE),
+            waiting: Mutex::default(),
         }
+    }
+
+    /// Returns how it stands with another protocol.
+    pub(crate) fn upgrade(&self) -> u8 {
+        self.upgrade.load(Ordering::Acquire)
+    }
+
+    /// Says that a request asks for another protocol.
+    pub(crate) fn ask_upgrade(&self) {
+        self.upgrade.store(ASKED, Ordering::Release);
+    }
+
+    /// Says what became of it, and calls whoever waits for that.
+    pub(crate) fn settle_upgrade(&self, switched: bool) {
+        let to = if switched { SWITCHED } else { NO_UPGRADE };
+        if self.upgrade.swap(to, Ordering::AcqRel) == ASKED
+            && let Some(waker) = self
+                .waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Remembers whom to call when it is settled.
+    pub(crate) fn wait_for_upgrade(&self, waker: &Waker) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
     }
 
     pub(crate) fn is_busy(&self) -> bool {

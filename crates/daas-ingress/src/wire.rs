@@ -9,7 +9,6 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -166,11 +165,8 @@ impl<T> Wire<T> {
         let Along::Strict(strict) = &mut self.along else {
             return bytes.len();
         };
-        if self.signals.upgrade.load(Ordering::Acquire) == SWITCHED {
+        if self.signals.upgrade() == SWITCHED {
             return bytes.len();
-        }
-        if self.spoiled {
-            return 0;
         }
         strict.upgrade = false;
         let was_between = strict.is_between();
@@ -184,7 +180,7 @@ impl<T> Wire<T> {
             }
         };
         if strict.upgrade && strict.is_between() && read > 0 {
-            self.signals.upgrade.store(ASKED, Ordering::Release);
+            self.signals.ask_upgrade();
         }
         if was_between || strict.is_between() {
             self.since = Instant::now();
@@ -200,18 +196,19 @@ impl<T: AsyncRead + Unpin> Wire<T> {
         context: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if self.signals.upgrade.load(Ordering::Acquire) != ASKED && !self.held.is_empty() {
+        if self.signals.upgrade() != ASKED && !self.held.is_empty() {
             let held = std::mem::take(&mut self.held);
             self.front.unsplit(held);
         }
-        if !self.front.is_empty() && self.signals.upgrade.load(Ordering::Acquire) != ASKED {
+        if !self.front.is_empty() && self.signals.upgrade() != ASKED {
             let n = self.front.len().min(into.len());
             into[..n].copy_from_slice(&self.front[..n]);
             self.front.advance(n);
             return Poll::Ready(Ok(n));
         }
-        if self.signals.upgrade.load(Ordering::Acquire) == ASKED && !self.held.is_empty() {
+        if self.signals.upgrade() == ASKED && !self.held.is_empty() {
             // Bytes behind a request for another protocol wait for its answer: nobody knows yet what they are.
+            self.signals.wait_for_upgrade(context.waker());
             return Poll::Pending;
         }
         let mut buffer = ReadBuf::new(into);
@@ -246,14 +243,16 @@ impl<T: AsyncRead + Unpin> hyper::rt::Read for Wire<T> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let room = buffer.remaining();
-        if room == 0 {
+        // Behind a fault there is nothing any more.
+        if room == 0 || this.spoiled {
             return Poll::Ready(Ok(()));
         }
         SCRATCH.with_borrow_mut(|chunk| {
             let most = chunk.len().min(room);
             let n = ready!(this.poll_bytes(context, &mut chunk[..most]))?;
-            if n > 0 && this.signals.upgrade.load(Ordering::Acquire) == ASKED {
+            if n > 0 && this.signals.upgrade() == ASKED {
                 this.held.extend_from_slice(&chunk[..n]);
+                this.signals.wait_for_upgrade(context.waker());
                 return Poll::Pending;
             }
             let read = this.look(&mut chunk[..n]);

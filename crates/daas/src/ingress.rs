@@ -4,20 +4,36 @@ use crate::config::{Config, IngressConfig};
 use crate::serve::ServeError;
 use daas_control::Outside;
 use daas_engine::dial::Dialer;
-use daas_ingress::{Ingress, Listener, Settings};
+use daas_ingress::{ChallengeAnswers, Ingress, Listener, Settings};
 use daas_tasks::Supervisor;
+use rustls::server::ResolvesServerCert;
 use std::sync::Arc;
+
+/// What the ingress shows and answers for whoever has certificates.
+#[derive(Clone, Default)]
+pub(crate) struct Shown {
+    /// Who shows certificates; without one, nothing is listened to for TLS.
+    pub(crate) certificates: Option<Arc<dyn ResolvesServerCert>>,
+    /// Who answers certificate authorities.
+    pub(crate) challenges: Option<Arc<dyn ChallengeAnswers>>,
+    /// Whether what is shown for the configured zone is trusted: then its URLs begin with `https`, and plain requests are sent there.
+    pub(crate) secure: bool,
+}
 
 /// The addresses of the ingress before anybody is let in.
 pub(crate) struct Gates {
     listeners: Vec<Arc<Listener>>,
+    shown: Shown,
 }
 
 impl Gates {
     /// Binds what the configuration asks for. Addresses that nobody asked for may be taken by somebody else.
-    pub(crate) fn bind(config: &IngressConfig) -> Result<Self, ServeError> {
+    pub(crate) fn bind(config: &IngressConfig, shown: Shown) -> Result<Self, ServeError> {
         let mut listeners = Vec::new();
         for (list, tls) in [(&config.listen, false), (&config.listen_tls, true)] {
+            if tls && shown.certificates.is_none() {
+                continue;
+            }
             for address in &list.addresses {
                 match Listener::bind(*address, tls) {
                     Ok(listener) => listeners.push(Arc::new(listener)),
@@ -33,7 +49,7 @@ impl Gates {
                 }
             }
         }
-        Ok(Self { listeners })
+        Ok(Self { listeners, shown })
     }
 
     /// Makes the ingress; nobody is let in yet.
@@ -49,6 +65,15 @@ impl Gates {
                 .ingress
                 .access_log
                 .then(|| config.state.join("access.log")),
+            certificates: self.shown.certificates.clone(),
+            challenges: self.shown.challenges.clone(),
+            secure_zones: config
+                .ingress
+                .zone
+                .iter()
+                .filter(|_| self.shown.secure)
+                .cloned()
+                .collect(),
             ..Settings::default()
         };
         Ok(Ingress::new(settings, dialer, tasks.clone())?)
@@ -65,8 +90,8 @@ impl Gates {
         Outside {
             zone: config.zone.clone(),
             http: port(false),
-            https: None,
-            secure: false,
+            https: port(true),
+            secure: self.shown.secure,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, ConfigError};
 use crate::dns::Names;
-use crate::ingress::Gates;
+use crate::ingress::{Gates, Shown};
 use crate::registry::Doors;
 use daas_control::{Control, ControlConfig};
 use daas_engine::publish::HostRange;
@@ -177,7 +177,7 @@ async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
         &engine,
         &tasks,
     )?;
-    let gates = Gates::bind(&config.ingress)?;
+    let gates = Gates::bind(&config.ingress, Shown::default())?;
     let ingress = gates.ingress(&config, engine.dialer().clone(), &tasks)?;
     let names = Names::open(
         &config.dns,

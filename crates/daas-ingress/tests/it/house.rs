@@ -133,13 +133,29 @@ impl Back {
                         };
                         let head = String::from_utf8_lossy(&bytes[..end + 4]).into_owned();
                         bytes.drain(..end + 4);
+                        let chunked = head
+                            .to_ascii_lowercase()
+                            .contains("transfer-encoding: chunked");
                         let length = length_of(&head);
-                        while bytes.len() < length {
+                        let whole = |bytes: &[u8]| {
+                            if chunked {
+                                bytes
+                                    .windows(5)
+                                    .position(|w| w == b"0\r\n\r\n")
+                                    .map(|at| at + 5)
+                            } else {
+                                (bytes.len() >= length).then_some(length)
+                            }
+                        };
+                        let body = loop {
+                            if let Some(body) = whole(&bytes) {
+                                break body;
+                            }
                             if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
                                 return;
                             }
-                        }
-                        bytes.drain(..length);
+                        };
+                        bytes.drain(..body);
                         seen.lock().unwrap().push(head);
                         if stream.write_all(answer.as_bytes()).await.is_err() {
                             return;

@@ -7,3 +7,5 @@
 
 mod house;
 mod http1;
+mod protocols;
+mod smuggling;
