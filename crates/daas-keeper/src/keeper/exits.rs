@@ -1,6 +1,6 @@
 //! Children end.
 
-use super::node::Phase;
+use super::node::{Launching, Phase};
 use super::{Alarm, Keeper};
 use crate::error::KeeperError;
 use crate::protocol::{EventKind, Response};
@@ -101,27 +101,7 @@ impl Keeper {
         let asked = stopping.is_some() || self.ending;
         self.state_dirty = true;
         match phase {
-            Phase::Launching(launching) => {
-                self.eyes.leave(&launching.status, launching.token);
-                let error = match launching.failure {
-                    Some(failure) => KeeperError::child(name.as_str(), failure),
-                    None => KeeperError::wrong(format!(
-                        "node {name} ended with {} before its program ran",
-                        end.code()
-                    )),
-                };
-                let failure = error.failure();
-                node.phase = Phase::Idle(NodeState::Failed {
-                    reason: failure.message.clone(),
-                    at_ms: super::unix_ms(),
-                });
-                let again = node.start_again.take();
-                self.tell(Some(name), EventKind::NodeFailed, failure.message.clone());
-                if let Some(waiter) = again {
-                    self.reply(waiter, Err(failure.clone()), Vec::new());
-                }
-                self.leave_batch(launching.batch, name, Some(failure));
-            }
+            Phase::Launching(launching) => self.launch_ended(name, launching, end, asked),
             Phase::Running(running) => {
                 let oom = killed_for_memory;
                 let code = end.code();
@@ -152,6 +132,54 @@ impl Keeper {
             self.reply(waiter, Ok(Response::Done), Vec::new());
         }
         self.continue_after_end(name);
+    }
+
+    /// A node has ended on the way to its program.
+    fn launch_ended(&mut self, name: &NodeName, launching: Launching, end: End, asked: bool) {
+        self.eyes.leave(&launching.status, launching.token);
+        let Some(node) = self.nodes.get_mut(name) else {
+            return;
+        };
+        let (code, at_ms) = (end.code(), super::unix_ms());
+        let failure = match launching.failure {
+            // A person's stop met it there: that is an end as any other.
+            None if asked => {
+                node.phase = Phase::Idle(NodeState::Exited {
+                    code,
+                    oom: false,
+                    at_ms,
+                    asked,
+                });
+                let words = format!("node {name} was stopped before its program ran");
+                let kind = EventKind::NodeExited {
+                    code,
+                    oom: false,
+                    asked,
+                };
+                self.tell(Some(name), kind, words.clone());
+                KeeperError::wrong(words).failure()
+            }
+            why => {
+                let failure = match why {
+                    Some(failure) => KeeperError::child(name.as_str(), failure),
+                    None => KeeperError::wrong(format!(
+                        "node {name} ended with {code} before its program ran"
+                    )),
+                }
+                .failure();
+                node.phase = Phase::Idle(NodeState::Failed {
+                    reason: failure.message.clone(),
+                    at_ms,
+                });
+                let again = node.start_again.take();
+                self.tell(Some(name), EventKind::NodeFailed, failure.message.clone());
+                if let Some(waiter) = again {
+                    self.reply(waiter, Err(failure.clone()), Vec::new());
+                }
+                failure
+            }
+        };
+        self.leave_batch(launching.batch, name, Some(failure));
     }
 
     fn restart_by_policy(&mut self, name: &NodeName, code: i32, ran: Duration) {

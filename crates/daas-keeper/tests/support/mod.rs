@@ -125,14 +125,18 @@ impl Machine {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let keeper = Keeper {
+        let mut keeper = Keeper {
             process,
             dir: seed.dir.clone(),
             id: seed.keeper_id.clone(),
             seed: seed.clone(),
         };
         let until = Instant::now() + Duration::from_secs(120);
-        while Client::connect(&keeper.dir).is_err() && Instant::now() < until {
+        // One that dies before it listens is met by whoever asks it.
+        while Client::connect(&keeper.dir).is_err()
+            && keeper.process.try_wait().unwrap().is_none()
+            && Instant::now() < until
+        {
             std::thread::sleep(Duration::from_millis(1));
         }
         keeper
