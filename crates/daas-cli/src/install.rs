@@ -61,6 +61,7 @@ KillMode=process
 TasksMax=infinity
 LimitNOFILE=1048576
 OOMScoreAdjust=-500
+FileDescriptorStoreMax=64
 RuntimeDirectory=daas
 RuntimeDirectoryPreserve=yes
 TimeoutStopSec=30

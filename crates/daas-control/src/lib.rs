@@ -25,6 +25,7 @@ mod record;
 mod registry;
 mod routes;
 mod service_builds;
+mod sleep;
 mod stand_loop;
 mod stands;
 mod status;

@@ -56,6 +56,7 @@ fn record(stand: &str, nodes: &[&str]) -> StandRecord {
         spec,
         source: daas_api::ProjectSource::default(),
         power: Power::Running,
+        asleep: false,
         held: BTreeSet::new(),
         asked_at_ms: 1,
         created_ms: 1,

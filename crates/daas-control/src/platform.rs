@@ -35,6 +35,8 @@ pub struct Control {
     pub(crate) ingress: daas_ingress::Ingress,
     /// What images say about ports.
     pub(crate) exposed: Arc<ExposedOf>,
+    /// Stands that may sleep.
+    pub(crate) sleepers: Arc<crate::sleep::Sleepers>,
     pub(crate) store: Store,
     pub(crate) builder: daas_build::Builder,
     pub(crate) operations: Operations,
@@ -83,6 +85,7 @@ impl Control {
             registry,
             ingress,
             exposed: Arc::default(),
+            sleepers: Arc::default(),
             store,
             builder,
             operations,

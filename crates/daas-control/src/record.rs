@@ -21,6 +21,9 @@ pub struct StandRecord {
     pub source: ProjectSource,
     /// Whether it shall run.
     pub power: Power,
+    /// Whether it is stopped only because nobody came: the next request starts it.
+    #[serde(default)]
+    pub asleep: bool,
     /// Nodes that a person stopped one by one.
     #[serde(default)]
     pub held: BTreeSet<NodeName>,

@@ -7,8 +7,10 @@ use crate::status::Status;
 use daas_api::platform::{Answer, Routes};
 use daas_api::{Failure, Phase, RouteList, RouteView, StandState};
 use daas_engine::dial::StandNet;
-use daas_ingress::{Mood, Route, Rules, StandRoutes, Standing, Upstream, Wait};
-use daas_model::{Health, NodeName, NodeObserved, NodeState, StandName};
+use daas_ingress::{
+    HeaderName, HeaderValue, Mood, Route, Rules, StandRoutes, Standing, Upstream, Wait,
+};
+use daas_model::{Health, NodeName, NodeObserved, NodeState, RouteProtocol, StandName};
 use daas_plan::{Exposed, Power, RoutePlan, Where, plan_routes};
 use daas_store::Stored;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -97,6 +99,7 @@ struct ToldRoute {
     plan: RoutePlan,
     hosts: Vec<String>,
     places: Vec<Place>,
+    judges: Vec<Place>,
 }
 
 /// Where a node that is asked answers.
@@ -159,12 +162,14 @@ impl Control {
     fn tell_ingress(&self, name: &StandName, told: &mut HashMap<StandName, Told>) {
         let Ok(Some(stored)) = self.store.get::<StandRecord>(name.as_str()) else {
             told.remove(name);
+            self.sleepers.set(name, false);
             self.ingress.set(name, None);
             return;
         };
         let status = self.keep.status(name);
         let net = self.engine.net(&stored.value.id).ok();
         let now = self.told(&stored, &status, net.as_ref());
+        self.sleepers.set(name, now.sleeps);
         if told.get(name) == Some(&now) {
             return;
         }
@@ -189,14 +194,22 @@ impl Control {
                 } else {
                     Vec::new()
                 };
-                let answering = plan.nodes.iter().filter(|(node, _)| ready.contains(&node));
-                let places = answering.map(|(node, place)| Place {
+                let place = |(node, place): &(NodeName, Where), port| Place {
                     node: node.clone(),
-                    address: SocketAddr::new(place.ip(), plan.port),
+                    address: SocketAddr::new(place.ip(), port),
                     on_host: *place == Where::Host,
-                });
+                };
+                let answering = plan.nodes.iter().filter(|(node, _)| ready.contains(&node));
+                let running =
+                    |node: &NodeName| status.observed.nodes.get(node).is_some_and(is_running);
+                let judges = plan
+                    .judges
+                    .iter()
+                    .filter(|(node, _)| net.is_some() && running(node));
+                let port_of_judges = plan.spec.forward_auth.as_ref().map_or(0, |auth| auth.port);
                 ToldRoute {
-                    places: places.collect(),
+                    places: answering.map(|at| place(at, plan.port)).collect(),
+                    judges: judges.map(|at| place(at, port_of_judges)).collect(),
                     hosts: self.config.outside.hosts(&plan),
                     plan,
                 }
@@ -231,10 +244,20 @@ impl Control {
                 service: spec.service.to_string(),
                 hosts: route.hosts.clone(),
                 path: spec.path.clone(),
-                headers: Vec::new(),
-                rules: Arc::new(Rules::default()),
+                headers: spec.headers.iter().filter_map(header).collect(),
+                rules: Arc::new(Rules::of(spec)),
                 protocol: spec.protocol,
-                upstreams: route.places.iter().filter_map(upstream).collect(),
+                upstreams: route.places.iter().filter_map(&upstream).collect(),
+                judges: route
+                    .judges
+                    .iter()
+                    .filter_map(|at| {
+                        Some(Upstream {
+                            protocol: RouteProtocol::Http,
+                            ..upstream(at)?
+                        })
+                    })
+                    .collect(),
             }
         });
         let (now, ms) = (Instant::now(), now_ms());
@@ -396,7 +419,18 @@ fn is_running(node: &NodeObserved) -> bool {
     matches!(node.state, NodeState::Running { .. })
 }
 
+/// Reads a header that requests must bear; the project's check has seen that it is one.
+fn header((name, value): (&String, &String)) -> Option<(HeaderName, HeaderValue)> {
+    Some((
+        HeaderName::from_bytes(name.as_bytes()).ok()?,
+        HeaderValue::from_str(value).ok()?,
+    ))
+}
+
 fn mood(record: &StandRecord, status: &Status, revision: u64) -> Mood {
+    if record.asleep && record.power == Power::Stopped {
+        return Mood::Asleep;
+    }
     match status.state(record, revision).0 {
         StandState::Running | StandState::Degraded => Mood::Up,
         StandState::Waiting | StandState::Starting => Mood::Starting,

@@ -156,6 +156,7 @@ impl Control {
             spec: spec.clone(),
             source: request.project.clone(),
             power,
+            asleep: false,
             held: BTreeSet::new(),
             asked_at_ms: now,
             created_ms: before.map_or(now, |b| b.created_ms),
@@ -315,6 +316,7 @@ impl Control {
                 ));
             }
             stored.value.asked_at_ms = now_ms();
+            stored.value.asleep = false;
             change(&mut stored.value)?;
             let (code, text) = (
                 format!("stand-{}", word(kind)),

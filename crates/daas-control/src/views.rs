@@ -17,6 +17,9 @@ impl Control {
 
     fn with_urls(&self, stored: &Stored<StandRecord>, mut summary: StandSummary) -> StandSummary {
         summary.urls = self.urls(stored);
+        if stored.value.asleep && summary.reason.is_none() {
+            summary.reason = Some("asleep: the next request starts it".to_owned());
+        }
         summary
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Backend {
     pub(crate) upstream: Upstream,
     idle: Box<[Mutex<Vec<Idle>>]>,
     shared: Box<[Mutex<Option<http2::SendRequest<FrontBody>>>]>,
+    /// What stands for it in a cookie.
+    pub(crate) mark: String,
     /// Since when it is there.
     pub(crate) born: Instant,
     /// Requests under way.
@@ -93,6 +95,7 @@ impl Backend {
     /// Makes a back end without connections, for so many workers.
     pub(crate) fn new(upstream: Upstream, workers: usize) -> Self {
         Self {
+            mark: crate::rules::mark(&upstream.node),
             upstream,
             idle: (0..=workers).map(|_| Mutex::default()).collect(),
             shared: (0..=workers).map(|_| Mutex::default()).collect(),

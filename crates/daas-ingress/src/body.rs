@@ -1,7 +1,9 @@
 //! Bodies on their way: nothing is kept, everything is passed on as it comes.
 
 use crate::access::Access;
+use crate::activity::Guest;
 use crate::backend::Lent;
+use crate::compress::Squeeze;
 use crate::visit::Busy;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -138,6 +140,8 @@ pub(crate) struct Answer {
 enum What {
     Page(Option<Bytes>),
     Back(Incoming),
+    /// Made smaller; nothing when its end has been written.
+    Smaller(Incoming, Option<Box<Squeeze>>),
 }
 
 /// What is to be done when an answer has been sent, or was given up.
@@ -146,6 +150,7 @@ pub(crate) struct End {
     pub(crate) lent: Option<Lent>,
     pub(crate) access: Option<Box<Access>>,
     pub(crate) busy: Option<Busy>,
+    pub(crate) guest: Option<Guest>,
 }
 
 impl Answer {
@@ -176,6 +181,59 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Makes the body smaller on its way.
+    pub(crate) fn squeezed(self) -> Self {
+        let what = match self.what {
+            What::Back(body) => What::Smaller(body, Some(Box::new(Squeeze::new()))),
+            other => other,
+        };
+        Self {
+            what,
+            end: self.end,
+        }
+    }
+
+    /// Returns the next piece of a body that is made smaller.
+    fn poll_smaller(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let What::Smaller(body, squeeze) = &mut self.what else {
+            return Poll::Ready(None);
+        };
+        loop {
+            let Some(open) = squeeze else {
+                return Poll::Ready(None);
+            };
+            let piece = match ready!(Pin::new(&mut *body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if data.is_empty() => continue,
+                    Ok(data) => open.piece(&data),
+                    // Trailers of a body that has another form now mean nothing.
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => {
+                    self.end.lent = None;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                None => {
+                    let last = open.end();
+                    *squeeze = None;
+                    if let Some(lent) = self.end.lent.take() {
+                        lent.give_back();
+                    }
+                    last
+                }
+            };
+            if let (Ok(piece), Some(access)) = (&piece, &mut self.end.access) {
+                access.sent += piece.len() as u64;
+            }
+            return Poll::Ready(Some(piece.map(Frame::data).map_err(Into::into)));
+        }
+    }
+}
+
 impl Body for Answer {
     type Data = Bytes;
     type Error = BodyError;
@@ -194,6 +252,7 @@ impl Body for Answer {
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
             What::Back(body) => body,
+            What::Smaller(..) => return this.poll_smaller(context),
         };
         let frame = ready!(Pin::new(&mut *body).poll_frame(context));
         let ended = match &frame {
@@ -223,11 +282,13 @@ impl Body for Answer {
         match &self.what {
             What::Page(bytes) => bytes.is_none(),
             What::Back(body) => body.is_end_stream(),
+            What::Smaller(_, squeeze) => squeeze.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.what {
+            What::Smaller(..) => SizeHint::default(),
             What::Page(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             What::Back(body) => body.size_hint(),
         }

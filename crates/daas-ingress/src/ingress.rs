@@ -1,4 +1,5 @@
 use crate::access::AccessLog;
+use crate::activity::Activity;
 use crate::backend::Reach;
 use crate::front::{Listener, Workers};
 use crate::proxy::Proxy;
@@ -15,13 +16,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_rustls::TlsAcceptor;
 
 /// How often the access log is written.
 const LOG_EVERY: Duration = Duration::from_millis(500);
 
-/// Hears of every request to a stand that sleeps when none comes.
+/// Hears of requests to stands that sleep, which it should wake.
 pub type Visited = Arc<dyn Fn(&StandName) + Send + Sync>;
 
 /// What the ingress needs to know.
@@ -150,6 +151,7 @@ impl Ingress {
             secure_zones: settings.secure_zones,
             draining: AtomicBool::new(false),
             visited: settings.visited,
+            changes: tokio::sync::watch::Sender::new(0),
         });
         let count = match settings.workers {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
@@ -190,6 +192,24 @@ impl Ingress {
         }
     }
 
+    /// Tells whether a request to a stand that may sleep is under way.
+    #[must_use]
+    pub fn is_visited(&self, stand: &StandName) -> bool {
+        self.activity(stand)
+            .is_some_and(|activity| activity.is_visited())
+    }
+
+    /// Returns when the last request to a stand that may sleep ended; nothing if there was none.
+    #[must_use]
+    pub fn last_visit(&self, stand: &StandName) -> Option<Instant> {
+        self.activity(stand)?.last()
+    }
+
+    fn activity(&self, stand: &StandName) -> Option<Arc<Activity>> {
+        let stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(stands.get(stand)?.first()?.activity.clone())
+    }
+
     /// Sets what of a stand answers outside from the next request on; nothing takes all of it away. Requests under way go on, and so do
     /// the open connections to nodes that stay.
     pub fn set(&self, stand: &StandName, routes: Option<StandRoutes>) {
@@ -209,6 +229,7 @@ impl Ingress {
             .table
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        self.proxy.changes.send_modify(|count| *count += 1);
     }
 }
 

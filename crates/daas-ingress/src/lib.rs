@@ -16,14 +16,19 @@
 //! (`daas-certs`), the API and its pages (`daas-server`).
 
 mod access;
+mod activity;
 mod backend;
 mod body;
+mod compress;
 mod crowd;
 mod forwarded;
 mod front;
+mod guard;
 mod host;
 mod ingress;
+mod limiter;
 mod page;
+mod passage;
 mod proxy;
 mod rules;
 mod standing;
@@ -38,6 +43,7 @@ mod wire;
 pub use backend::Upstream;
 pub use front::Listener;
 pub use host::{host_of, is_name};
+pub use hyper::header::{HeaderName, HeaderValue};
 pub use ingress::{Ingress, IngressError, Settings, Visited};
 pub use rules::Rules;
 pub use standing::{Mood, Standing, Wait};

@@ -124,3 +124,8 @@ impl Form {
         Self::Text
     }
 }
+
+/// Tells whether the visitor shows pages.
+pub(crate) fn takes_html(headers: &HeaderMap) -> bool {
+    matches!(Form::of(headers), Form::Html)
+}

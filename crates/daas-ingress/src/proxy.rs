@@ -1,24 +1,22 @@
 //! A request from its head to its answer.
 
 use crate::access::{Access, AccessLog};
-use crate::backend::{Backend, Counted, Lent, Reach, ReachError, chain};
-use crate::body::{Answer, FrontBody, TooLarge};
-use crate::forwarded::{client, strip_answer, strip_connection, testify};
+use crate::activity::Guest;
+use crate::backend::Reach;
+use crate::body::Answer;
+use crate::forwarded::client;
 use crate::host::host_of;
-use crate::page::Page;
-use crate::standing::Mood;
+use crate::page::{Page, takes_html};
+use crate::passage::Passage;
 use crate::table::{Entry, Found, Table};
 use crate::target::canonical;
 use crate::tls::ChallengeAnswers;
-use crate::upgrade;
 use crate::visit::{Busy, Visit};
-use daas_model::{RouteProtocol, Subnet};
+use daas_model::Subnet;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, LOCATION, UPGRADE};
+use hyper::header::{CONNECTION, HOST, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
-use hyper::http::uri::PathAndQuery;
-use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -26,12 +24,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Where ACME asks for its answers (RFC 8555 section 8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
-/// How long a node that has just become ready may refuse connections before its visitor is told: many say that they run before they listen.
-const OPENING: Duration = Duration::from_secs(10);
-/// The pause between two tries to reach such a node.
-const KNOCK: Duration = Duration::from_millis(20);
-/// The most bytes of a body where a route does not say it: none.
-const ANY_BODY: u64 = u64::MAX;
+
+/// How long a request waits for its stand to wake.
+const WAKE: Duration = Duration::from_secs(60);
+/// How long a person looks at nothing before a page tells what is going on.
+const PAGE_AFTER: Duration = Duration::from_secs(4);
 
 /// What every request needs.
 pub(crate) struct Proxy {
@@ -46,38 +43,42 @@ pub(crate) struct Proxy {
     /// Whether connections are asked to end with their next answer.
     pub(crate) draining: AtomicBool,
     pub(crate) visited: Option<crate::ingress::Visited>,
+    /// Counts tables, for those who wait for the next one.
+    pub(crate) changes: tokio::sync::watch::Sender<u64>,
 }
 
-/// A request that is answered by us, and whether the connection goes with it.
-struct Refused {
-    page: Page,
-    close: bool,
+/// A request that is answered by us.
+pub(crate) enum Refused {
+    /// With a page; the connection may go with it.
+    Page { page: Page, close: bool },
+    /// With an answer that is whole already.
+    Answer(Box<Response<Answer>>),
 }
 
 impl From<Page> for Refused {
     fn from(page: Page) -> Self {
-        Self { page, close: false }
+        Self::Page { page, close: false }
     }
 }
 
-fn ambiguous(why: &str) -> Refused {
+pub(crate) fn ambiguous(why: &str) -> Refused {
     let page = Page::new(
         StatusCode::BAD_REQUEST,
         "request-ambiguous",
         "400: the request cannot be understood in one way only",
     );
-    Refused {
+    Refused::Page {
         page: page.line(why),
         close: true,
     }
 }
 
 /// Where a request wants to go.
-struct Wanted {
+pub(crate) struct Wanted {
     /// As the visitor wrote it.
-    authority: HeaderValue,
-    host: String,
-    path: String,
+    pub(crate) authority: HeaderValue,
+    pub(crate) host: String,
+    pub(crate) path: String,
 }
 
 impl Proxy {
@@ -98,15 +99,16 @@ impl Proxy {
         let began = Instant::now();
         let (mut parts, body) = request.into_parts();
         let is_h2 = parts.version == Version::HTTP_2;
-        let mut access = None;
+        let (mut access, mut guest) = (None, None);
         let result = self
-            .route(&visit, &mut parts, body, began, &mut access)
+            .route(&visit, &mut parts, body, began, (&mut access, &mut guest))
             .await;
         let mut response = match result {
             Ok(response) => response,
-            Err(refused) => {
-                let mut response = refused.page.render(&parts.headers);
-                if refused.close && !is_h2 {
+            Err(Refused::Answer(response)) => *response,
+            Err(Refused::Page { page, close }) => {
+                let mut response = page.render(&parts.headers);
+                if close && !is_h2 {
                     response
                         .headers_mut()
                         .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -129,6 +131,7 @@ impl Proxy {
         let end = &mut response.body_mut().end;
         end.access = access;
         end.busy = Some(busy);
+        end.guest = guest;
         response
     }
 
@@ -138,7 +141,7 @@ impl Proxy {
         parts: &mut Parts,
         body: Incoming,
         began: Instant,
-        access: &mut Option<Box<Access>>,
+        (access, guest): (&mut Option<Box<Access>>, &mut Option<Guest>),
     ) -> Result<Response<Answer>, Refused> {
         let wanted = wanted(parts)?;
         let ip = client(visit, &parts.headers, &self.trusted);
@@ -150,38 +153,21 @@ impl Proxy {
         if let Some(answer) = self.challenge(&wanted) {
             return Ok(answer);
         }
-        let table = self.now();
-        let (entry, by_path) = match table.find(&wanted.host, &wanted.path, &parts.headers) {
-            Found::Route(entry, by_path) => (entry.clone(), by_path),
-            Found::NoPath => {
-                return Err(Page::new(
-                    StatusCode::NOT_FOUND,
-                    "route-no-path",
-                    "404: no route has this path",
-                )
-                .into());
-            }
-            // Nothing is said about what there is: names of stands are not for strangers.
-            Found::NoHost => {
-                return Err(Page::new(
-                    StatusCode::NOT_FOUND,
-                    "route-no-host",
-                    "404: nothing answers at this name",
-                )
-                .into());
-            }
-        };
-        drop(table);
+        let (mut entry, mut by_path) = self.find(&wanted, parts)?;
         if let Some(access) = access {
             access.stand = entry.stand.to_string();
         }
-        if entry.sleeps
-            && let Some(visited) = &self.visited
-        {
-            visited(&entry.stand);
-        }
         if let Some(away) = self.to_tls(visit, &wanted, parts) {
             return Ok(away);
+        }
+        if entry.sleeps {
+            *guest = Some(Guest::new(&entry.activity));
+            if entry.is_waking() {
+                if let Some(visited) = &self.visited {
+                    visited(&entry.stand);
+                }
+                (entry, by_path) = self.wake(&wanted, parts).await?;
+            }
         }
         let passage = Passage {
             proxy: self,
@@ -190,6 +176,43 @@ impl Proxy {
             by_path,
         };
         passage.pass(parts, body, &wanted, ip, access).await
+    }
+
+    fn find(&self, wanted: &Wanted, parts: &Parts) -> Result<(Arc<Entry>, bool), Refused> {
+        match self.now().find(&wanted.host, &wanted.path, &parts.headers) {
+            Found::Route(entry, by_path) => Ok((entry.clone(), by_path)),
+            Found::NoPath => Err(Page::new(
+                StatusCode::NOT_FOUND,
+                "route-no-path",
+                "404: no route has this path",
+            )
+            .into()),
+            // Nothing is said about what there is: names of stands are not for strangers.
+            Found::NoHost => Err(Page::new(
+                StatusCode::NOT_FOUND,
+                "route-no-host",
+                "404: nothing answers at this name",
+            )
+            .into()),
+        }
+    }
+
+    /// Holds a request until its stand has waked; a browser gets a page after some seconds, which asks again.
+    async fn wake(&self, wanted: &Wanted, parts: &Parts) -> Result<(Arc<Entry>, bool), Refused> {
+        let patience = if takes_html(&parts.headers) {
+            PAGE_AFTER
+        } else {
+            WAKE
+        };
+        let end = tokio::time::Instant::now() + patience;
+        let mut changes = self.changes.subscribe();
+        loop {
+            let found = self.find(wanted, parts)?;
+            let waited = tokio::time::timeout_at(end, changes.changed());
+            if !found.0.is_waking() || waited.await.is_err() {
+                return Ok(found);
+            }
+        }
     }
 
     fn challenge(&self, wanted: &Wanted) -> Option<Response<Answer>> {
@@ -270,7 +293,7 @@ fn wanted(parts: &Parts) -> Result<Wanted, Refused> {
             "request-connect",
             "405: this is no forward proxy",
         );
-        return Err(Refused { page, close: true });
+        return Err(Refused::Page { page, close: true });
     }
     let mut hosts = parts.headers.get_all(HOST).iter();
     let (named, more) = (hosts.next(), hosts.next());
@@ -312,389 +335,4 @@ fn wanted(parts: &Parts) -> Result<Wanted, Refused> {
         host,
         path,
     })
-}
-
-/// Tells whether doing it twice is the same as doing it once (RFC 9110 section 9.2.2).
-fn is_repeatable(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    )
-}
-
-/// A request on its way to a node.
-struct Passage<'a> {
-    proxy: &'a Proxy,
-    visit: &'a Arc<Visit>,
-    entry: &'a Arc<Entry>,
-    /// Whether paths are looked at for this host.
-    by_path: bool,
-}
-
-impl Passage<'_> {
-    async fn pass(
-        &self,
-        parts: &mut Parts,
-        body: Incoming,
-        wanted: &Wanted,
-        ip: IpAddr,
-        access: &mut Option<Box<Access>>,
-    ) -> Result<Response<Answer>, Refused> {
-        let front = parts.extensions.remove::<OnUpgrade>();
-        let protocol = upgrade::wanted(&parts.headers);
-        let accept = parts.headers.get(hyper::header::ACCEPT).cloned();
-        strip_connection(&mut parts.headers);
-        testify(&mut parts.headers, self.visit, &wanted.authority, ip);
-        if let Some(protocol) = &protocol {
-            parts
-                .headers
-                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            parts.headers.insert(UPGRADE, protocol.clone());
-        }
-        parts.extensions.clear();
-        let by_h2 = matches!(
-            self.entry.route.protocol,
-            RouteProtocol::Grpc | RouteProtocol::H2c
-        );
-        parts.uri = self.uri(&parts.uri, wanted, by_h2)?;
-        if by_h2 {
-            parts.version = Version::HTTP_2;
-            parts.headers.remove(HOST);
-        } else {
-            parts.version = Version::HTTP_11;
-            parts.headers.insert(HOST, wanted.authority.clone());
-        }
-        let head = std::mem::replace(parts, empty());
-        let body = FrontBody::of(body, ANY_BODY);
-        let sent = if by_h2 {
-            self.send_h2(head, body, access).await
-        } else {
-            self.send(head, body, access).await
-        };
-        // For a page that is made now: the visitor's own wish, which the back end's head may not have.
-        if let Some(accept) = accept {
-            parts.headers.insert(hyper::header::ACCEPT, accept);
-        }
-        let (mut response, lent) = sent?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(front.filter(|_| protocol.is_some()), response, lent);
-        }
-        strip_answer(response.headers_mut());
-        Ok(response.map(|body| Answer::back(body, lent)))
-    }
-
-    /// Returns the target as the back end gets it.
-    fn uri(&self, uri: &Uri, wanted: &Wanted, by_h2: bool) -> Result<Uri, Refused> {
-        let bad = |_| ambiguous("its target cannot be written down");
-        let path = uri.path();
-        let same = path == wanted.path
-            || path == "*"
-            || (!self.by_path && only_slashes_differ(path, &wanted.path));
-        let target = match uri.path_and_query() {
-            Some(target) if same => target.clone(),
-            _ => match uri.query() {
-                Some(query) => {
-                    PathAndQuery::try_from(format!("{}?{query}", wanted.path)).map_err(bad)?
-                }
-                None => PathAndQuery::try_from(wanted.path.as_str()).map_err(bad)?,
-            },
-        };
-        if !by_h2 {
-            return Ok(Uri::from(target));
-        }
-        let authority =
-            hyper::http::uri::Authority::try_from(wanted.authority.as_bytes()).map_err(bad)?;
-        let mut new = hyper::http::uri::Parts::default();
-        new.scheme = Some(hyper::http::uri::Scheme::HTTP);
-        new.authority = Some(authority);
-        new.path_and_query = Some(target);
-        Uri::from_parts(new).map_err(|_| ambiguous("its target cannot be written down"))
-    }
-
-    /// Chooses a back end: in turn, the less busy one of two neighbours.
-    fn choose(&self) -> Result<Arc<Backend>, Refused> {
-        let list = &self.entry.backends;
-        match list.as_slice() {
-            [] => Err(self.not_ready()),
-            [one] => Ok(one.clone()),
-            more => {
-                let turn = self.entry.turn.fetch_add(1, Ordering::Relaxed);
-                let (one, other) = (&more[turn % more.len()], &more[(turn + 1) % more.len()]);
-                let busy = |b: &Arc<Backend>| b.busy.load(Ordering::Relaxed);
-                Ok(if busy(other) < busy(one) {
-                    other.clone()
-                } else {
-                    one.clone()
-                })
-            }
-        }
-    }
-
-    fn not_ready(&self) -> Refused {
-        let standing = &self.entry.standing;
-        let name = self.entry.stand.as_str();
-        let (code, title) = match standing.mood {
-            Mood::Up | Mood::Starting => {
-                ("stand-starting", format!("503: {name} is not ready yet"))
-            }
-            Mood::Stopped => ("stand-stopped", format!("503: {name} is stopped")),
-            Mood::Asleep => ("stand-asleep", format!("503: {name} is being waked")),
-            Mood::Paused => ("stand-paused", format!("503: {name} is paused")),
-            Mood::Failed => ("stand-failed", format!("503: {name} has failed")),
-            Mood::Leaving => ("stand-leaving", format!("503: {name} is being thrown away")),
-        };
-        let mut page = Page::new(StatusCode::SERVICE_UNAVAILABLE, code, title);
-        page.lines = standing.sentences(name);
-        page.again = matches!(standing.mood, Mood::Up | Mood::Starting | Mood::Asleep).then_some(1);
-        page.into()
-    }
-
-    /// Sends a request by HTTP/1.1; again by another connection where nothing can have happened twice.
-    async fn send(
-        &self,
-        head: Parts,
-        body: FrontBody,
-        access: &mut Option<Box<Access>>,
-    ) -> Result<(Response<Incoming>, Option<Lent>), Refused> {
-        let rules = &self.entry.route.rules;
-        let repeatable = body.is_empty() && is_repeatable(&head.method);
-        let mut retries = if repeatable { rules.retries } else { 0 };
-        let mut spare = (retries > 0).then(|| copy(&head));
-        let mut request = Request::from_parts(head, body);
-        loop {
-            let backend = self.choose()?;
-            if let Some(access) = access {
-                access.node.clone_from(&backend.upstream.node);
-            }
-            let counted = Counted::new(&backend);
-            let mut lent = self.lend(&backend, !repeatable).await?;
-            let sending = async {
-                if !lent.sender.is_ready()
-                    && let Err(error) = lent.sender.ready().await
-                {
-                    return Err((error, None));
-                }
-                Ok(lent.sender.try_send_request(request).await)
-            };
-            let answer = tokio::time::timeout(rules.timeout, sending).await;
-            drop(counted);
-            let (error, unsent) = match answer {
-                Ok(Ok(Ok(response))) => return Ok((response, Some(lent))),
-                Ok(Ok(Err(mut failed))) => {
-                    let unsent = failed.take_message();
-                    (failed.into_error(), unsent)
-                }
-                Ok(Err((error, unsent))) => (error, unsent),
-                Err(_) => return Err(self.too_late(&backend, rules.timeout)),
-            };
-            if let Some(refused) = of_visitor(&error) {
-                return Err(refused);
-            }
-            request = match (unsent, spare.take()) {
-                // An idle connection that had ended: nothing of the request has gone out.
-                (Some(unsent), kept) if lent.used => {
-                    spare = kept;
-                    unsent
-                }
-                (_, Some(kept)) if retries > 0 => {
-                    retries -= 1;
-                    spare = (retries > 0).then(|| copy(&kept));
-                    Request::from_parts(kept, FrontBody::Empty)
-                }
-                _ => return Err(self.broken(&backend, &error)),
-            };
-        }
-    }
-
-    /// Returns a connection to a back end: an idle one, or a new one. One that has just become ready may still be about to listen.
-    async fn lend(&self, backend: &Arc<Backend>, anew: bool) -> Result<Lent, Refused> {
-        if let Some(lent) = backend.take(anew) {
-            return Ok(lent);
-        }
-        loop {
-            match backend.connect(&self.proxy.reach).await {
-                Ok(lent) => return Ok(lent),
-                Err(error) if error.is_refused() && backend.born.elapsed() < OPENING => {
-                    tokio::time::sleep(KNOCK).await;
-                }
-                Err(error) => return Err(self.unreachable(backend, &error)),
-            }
-        }
-    }
-
-    async fn send_h2(
-        &self,
-        head: Parts,
-        body: FrontBody,
-        access: &mut Option<Box<Access>>,
-    ) -> Result<(Response<Incoming>, Option<Lent>), Refused> {
-        let backend = self.choose()?;
-        if let Some(access) = access {
-            access.node.clone_from(&backend.upstream.node);
-        }
-        let counted = Counted::new(&backend);
-        let timeout = self.entry.route.rules.timeout;
-        let mut sender = loop {
-            match backend.shared(&self.proxy.reach).await {
-                Ok(sender) => break sender,
-                Err(error) if error.is_refused() && backend.born.elapsed() < OPENING => {
-                    tokio::time::sleep(KNOCK).await;
-                }
-                Err(error) => return Err(self.unreachable(&backend, &error)),
-            }
-        };
-        let answer = tokio::time::timeout(
-            timeout,
-            sender.send_request(Request::from_parts(head, body)),
-        )
-        .await;
-        drop(counted);
-        match answer {
-            Ok(Ok(response)) => Ok((response, None)),
-            Ok(Err(error)) => {
-                Err(of_visitor(&error).unwrap_or_else(|| self.broken(&backend, &error)))
-            }
-            Err(_) => Err(self.too_late(&backend, timeout)),
-        }
-    }
-
-    fn unreachable(&self, backend: &Backend, error: &ReachError) -> Refused {
-        let (stand, upstream) = (&self.entry.stand, &backend.upstream);
-        tracing::debug!(%stand, node = %upstream.node, cause = %chain(error), "cannot reach a node");
-        let page = Page::new(
-            StatusCode::BAD_GATEWAY,
-            "node-unreachable",
-            format!("502: {} of {stand} does not answer", upstream.node),
-        );
-        let why = if error.is_refused() {
-            format!(
-                "{} of {stand} runs, and nothing listens at its port {}",
-                upstream.node,
-                upstream.address.port()
-            )
-        } else {
-            format!(
-                "{} of {stand} cannot be reached at port {}",
-                upstream.node,
-                upstream.address.port()
-            )
-        };
-        page.line(why).line("it must listen at 0.0.0.0, not only at 127.0.0.1; another port is named by `x-daas: routes:`").into()
-    }
-
-    fn broken(&self, backend: &Backend, error: &hyper::Error) -> Refused {
-        let (stand, node) = (&self.entry.stand, &backend.upstream.node);
-        tracing::debug!(%stand, %node, cause = %chain(error), "a node broke off");
-        let page = Page::new(
-            StatusCode::BAD_GATEWAY,
-            "node-broke-off",
-            format!("502: {node} of {stand} broke off"),
-        );
-        page.line(format!("{node} of {stand} ended the connection without an answer; `daas stand logs {stand} {node}` may say why")).into()
-    }
-
-    fn too_late(&self, backend: &Backend, after: Duration) -> Refused {
-        let (stand, node) = (&self.entry.stand, &backend.upstream.node);
-        let page = Page::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "node-too-late",
-            format!("504: {node} of {stand} takes too long"),
-        );
-        page.line(format!(
-            "{node} of {stand} has not begun to answer within {} s",
-            after.as_secs()
-        ))
-        .into()
-    }
-
-    /// Joins both sides after `101 Switching Protocols`.
-    fn switch(
-        &self,
-        front: Option<OnUpgrade>,
-        mut response: Response<Incoming>,
-        lent: Option<Lent>,
-    ) -> Result<Response<Answer>, Refused> {
-        let Some(front) = front else {
-            let page = Page::new(
-                StatusCode::BAD_GATEWAY,
-                "node-switched",
-                "502: the node changed the protocol, and nobody had asked for it",
-            );
-            return Err(page.into());
-        };
-        let back = hyper::upgrade::on(&mut response);
-        let busy = Busy::new(&self.visit.signals);
-        self.visit.signals.settle_upgrade(true);
-        drop(
-            self.proxy
-                .reach
-                .tasks
-                .run("switched", move |shutdown| async move {
-                    let _held = (busy, lent);
-                    tokio::select! {
-                        () = upgrade::join(front, back) => {}
-                        () = shutdown.asked() => {}
-                    }
-                }),
-        );
-        let mut answer = Response::new(Answer::page(""));
-        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        std::mem::swap(answer.headers_mut(), response.headers_mut());
-        Ok(answer)
-    }
-}
-
-/// Tells whether two paths differ only by repeated slashes, which a back end that is alone at its host may take as it likes.
-fn only_slashes_differ(path: &str, canonical: &str) -> bool {
-    path.len() > canonical.len()
-        && !path.contains('%')
-        && path
-            .split('/')
-            .filter(|s| !s.is_empty())
-            .eq(canonical.split('/').filter(|s| !s.is_empty()))
-}
-
-fn empty() -> Parts {
-    Request::new(()).into_parts().0
-}
-
-/// Copies a head: what a second try needs.
-fn copy(head: &Parts) -> Parts {
-    let mut parts = empty();
-    parts.method = head.method.clone();
-    parts.uri = head.uri.clone();
-    parts.version = head.version;
-    parts.headers = HeaderMap::clone(&head.headers);
-    parts
-}
-
-/// Returns what a visitor is told whose own body was the reason of the failure.
-fn of_visitor(error: &hyper::Error) -> Option<Refused> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = next {
-        if cause.is::<TooLarge>() {
-            let page = Page::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                "413: the body is larger than its route allows",
-            );
-            return Some(Refused { page, close: true });
-        }
-        if cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|e| e.kind() == std::io::ErrorKind::TimedOut)
-            && error.is_user()
-        {
-            let page = Page::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body-too-slow",
-                "408: the body comes too slowly",
-            );
-            return Some(Refused { page, close: true });
-        }
-        next = cause.source();
-    }
-    error
-        .is_user()
-        .then(|| ambiguous("its body ends early or is no body"))
 }

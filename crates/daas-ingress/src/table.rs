@@ -1,8 +1,9 @@
 //! The table that says where a request goes: immutable, made anew at every change, swapped at once.
 
+use crate::activity::Activity;
 use crate::backend::{Backend, Upstream};
 use crate::rules::Rules;
-use crate::standing::Standing;
+use crate::standing::{Mood, Standing};
 use crate::target::is_below;
 use daas_model::{RouteProtocol, StandName};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -39,6 +40,8 @@ pub struct Route {
     pub protocol: RouteProtocol,
     /// The nodes that may be asked now. None while nobody is ready.
     pub upstreams: Vec<Upstream>,
+    /// The nodes that are asked whether a request may pass, where the rules say so.
+    pub judges: Vec<Upstream>,
 }
 
 /// A route in the table.
@@ -49,10 +52,17 @@ pub(crate) struct Entry {
     pub(crate) sleeps: bool,
     pub(crate) route: Route,
     pub(crate) backends: Vec<Arc<Backend>>,
+    pub(crate) judges: Vec<Arc<Backend>>,
     pub(crate) turn: AtomicUsize,
+    pub(crate) activity: Arc<Activity>,
 }
 
 impl Entry {
+    /// Tells whether it has no node to ask because its stand sleeps, or is on its way out of sleep.
+    pub(crate) fn is_waking(&self) -> bool {
+        self.backends.is_empty() && matches!(self.standing.mood, Mood::Asleep | Mood::Starting)
+    }
+
     /// Makes the entries of a stand. Back ends that were there before stay, with their connections.
     pub(crate) fn of(
         stand: &StandName,
@@ -62,26 +72,37 @@ impl Entry {
     ) -> Vec<Arc<Self>> {
         let mut there: Vec<Arc<Backend>> = before
             .iter()
-            .flat_map(|entry| entry.backends.iter().cloned())
+            .flat_map(|entry| entry.backends.iter().chain(&entry.judges).cloned())
             .collect();
+        let activity = before
+            .first()
+            .map_or_else(|| Arc::new(Activity::new()), |entry| entry.activity.clone());
         let standing = Arc::new(wanted.standing);
         let mut entries = Vec::with_capacity(wanted.routes.len());
-        for route in wanted.routes {
-            let backends = route.upstreams.iter().map(|upstream| {
+        for mut route in wanted.routes {
+            // Equal rules stay the same ones, with what they have counted.
+            if let Some(same) = before.iter().find(|entry| entry.route.rules == route.rules) {
+                route.rules = same.route.rules.clone();
+            }
+            let mut place = |upstream: &Upstream| {
                 if let Some(same) = there.iter().find(|backend| backend.upstream == *upstream) {
                     return same.clone();
                 }
                 let made = Arc::new(Backend::new(upstream.clone(), workers));
                 there.push(made.clone());
                 made
-            });
+            };
+            let backends = route.upstreams.iter().map(&mut place).collect();
+            let judges = route.judges.iter().map(&mut place).collect();
             entries.push(Arc::new(Self {
                 stand: stand.clone(),
                 standing: standing.clone(),
                 sleeps: wanted.sleeps,
-                backends: backends.collect(),
+                backends,
+                judges,
                 route,
                 turn: AtomicUsize::new(0),
+                activity: activity.clone(),
             }));
         }
         entries
@@ -187,6 +208,7 @@ mod tests {
             rules: Arc::default(),
             protocol: RouteProtocol::Http,
             upstreams: Vec::new(),
+            judges: Vec::new(),
         }
     }
 

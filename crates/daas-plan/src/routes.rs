@@ -32,6 +32,8 @@ pub struct RoutePlan {
     pub hosts: Vec<String>,
     /// The nodes that answer, with the address inside the stand; nothing for a node that shares the host's network.
     pub nodes: Vec<(NodeName, Where)>,
+    /// The nodes that are asked whether a request may pass.
+    pub judges: Vec<(NodeName, Where)>,
 }
 
 /// Where a node's ports are.
@@ -80,6 +82,12 @@ pub fn plan_routes(
     wanted
         .iter()
         .filter_map(|route| {
+            let places = |service: &ServiceName| -> Vec<(NodeName, Where)> {
+                let nodes = services.get(service).into_iter().flatten();
+                nodes
+                    .filter_map(|node| Some(((*node).clone(), place(spec, addresses, node)?)))
+                    .collect()
+            };
             let nodes = services.get(&route.service)?;
             let guess = guesses.get(&route.service);
             let port = route
@@ -92,10 +100,11 @@ pub fn plan_routes(
                 port,
                 names,
                 hosts,
-                nodes: nodes
-                    .iter()
-                    .filter_map(|node| Some(((*node).clone(), place(spec, addresses, node)?)))
-                    .collect(),
+                nodes: places(&route.service),
+                judges: route
+                    .forward_auth
+                    .as_ref()
+                    .map_or_else(Vec::new, |auth| places(&auth.service)),
             })
         })
         .collect()

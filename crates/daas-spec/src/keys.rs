@@ -487,6 +487,43 @@ pub(crate) const X_DAAS: &[Key] = &[
     ),
     yes("egress"),
     yes("ttl"),
+    yes("sleep_after"),
+    each("routes", X_DAAS_ROUTE),
+];
+
+/// A route of `x-daas.routes`.
+const X_DAAS_ROUTE: &[Key] = &[
+    yes("service"),
+    yes("port"),
+    yes("protocol"),
+    yes("host"),
+    yes("hosts"),
+    yes("path"),
+    yes("headers"),
+    yes("strip_prefix"),
+    yes("add_prefix"),
+    keys("redirect", &[yes("to"), yes("status")]),
+    yes("request_headers"),
+    yes("response_headers"),
+    yes("basic_auth"),
+    keys(
+        "forward_auth",
+        &[
+            yes("service"),
+            yes("port"),
+            yes("path"),
+            yes("copy_headers"),
+        ],
+    ),
+    yes("link_secret"),
+    yes("allow"),
+    yes("rate"),
+    yes("body_limit"),
+    yes("retries"),
+    yes("sticky"),
+    yes("compress"),
+    yes("timeout"),
+    yes("listen"),
 ];
 
 /// `x-daas` of a service: what describes its image.

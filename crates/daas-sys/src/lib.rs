@@ -15,6 +15,7 @@ pub mod cgroup;
 mod fault;
 pub mod fdpass;
 pub mod guard;
+pub mod inherited;
 pub mod loopdev;
 pub mod mounts;
 pub mod netlink;

@@ -1,13 +1,16 @@
 //! The ingress's place in the house: its listeners on the host, and how it is seen from there.
 
 use crate::config::{Config, IngressConfig};
+use crate::handover::{self, Handed};
 use crate::serve::ServeError;
 use daas_control::Outside;
 use daas_engine::dial::Dialer;
 use daas_ingress::{ChallengeAnswers, Ingress, Listener, Settings};
+use daas_model::StandName;
 use daas_tasks::Supervisor;
 use rustls::server::ResolvesServerCert;
 use std::sync::Arc;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// What the ingress shows and answers for whoever has certificates.
 #[derive(Clone, Default)]
@@ -28,14 +31,22 @@ pub(crate) struct Gates {
 
 impl Gates {
     /// Binds what the configuration asks for. Addresses that nobody asked for may be taken by somebody else.
-    pub(crate) fn bind(config: &IngressConfig, shown: Shown) -> Result<Self, ServeError> {
+    pub(crate) fn bind(
+        config: &IngressConfig,
+        shown: Shown,
+        mut handed: Handed,
+    ) -> Result<Self, ServeError> {
         let mut listeners = Vec::new();
         for (list, tls) in [(&config.listen, false), (&config.listen_tls, true)] {
             if tls && shown.certificates.is_none() {
                 continue;
             }
             for address in &list.addresses {
-                match Listener::bind(*address, tls) {
+                let opened = match handed.find(*address) {
+                    Some(socket) => Listener::adopt(socket, tls),
+                    None => Listener::bind(*address, tls).inspect(handover::keep),
+                };
+                match opened {
                     Ok(listener) => listeners.push(Arc::new(listener)),
                     Err(error) if list.is_default => {
                         tracing::warn!(%address, %error, "the ingress is not served there; `ingress.listen` and `ingress.listen_tls` name other addresses");
@@ -58,6 +69,7 @@ impl Gates {
         config: &Config,
         dialer: Dialer,
         tasks: &Supervisor,
+        visits: UnboundedSender<StandName>,
     ) -> Result<Ingress, ServeError> {
         let settings = Settings {
             trusted: config.ingress.trusted.clone(),
@@ -65,6 +77,10 @@ impl Gates {
                 .ingress
                 .access_log
                 .then(|| config.state.join("access.log")),
+            // Nobody to wake any more means that the house is ending.
+            visited: Some(Arc::new(move |stand: &StandName| {
+                let _ = visits.send(stand.clone());
+            })),
             certificates: self.shown.certificates.clone(),
             challenges: self.shown.challenges.clone(),
             secure_zones: config

@@ -4,6 +4,7 @@
 
 mod config;
 mod dns;
+mod handover;
 mod ingress;
 mod registry;
 mod serve;

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, ConfigError};
 use crate::dns::Names;
+use crate::handover::Handed;
 use crate::ingress::{Gates, Shown};
 use crate::registry::Doors;
 use daas_control::{Control, ControlConfig};
@@ -142,6 +143,7 @@ pub(crate) fn serve(config: Option<&Path>) -> Result<(), ServeError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ServeError::NotRoot);
     }
+    let handed = Handed::take();
     let config = Config::load(config)?;
     let zygote = zygote::fork().map_err(|fault| ServeError::Zygote(Box::new(fault)))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -149,10 +151,10 @@ pub(crate) fn serve(config: Option<&Path>) -> Result<(), ServeError> {
         .thread_name("daas")
         .build()
         .map_err(ServeError::Runtime)?;
-    runtime.block_on(live(config, zygote))
+    runtime.block_on(live(config, zygote, handed))
 }
 
-async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
+async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<(), ServeError> {
     let tasks = Supervisor::new();
     // The lock on the state directory comes first: a second daemon must touch nothing.
     let store = Store::open(&config.state)?;
@@ -177,8 +179,9 @@ async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
         &engine,
         &tasks,
     )?;
-    let gates = Gates::bind(&config.ingress, Shown::default())?;
-    let ingress = gates.ingress(&config, engine.dialer().clone(), &tasks)?;
+    let gates = Gates::bind(&config.ingress, Shown::default(), handed)?;
+    let (visit, visits) = tokio::sync::mpsc::unbounded_channel();
+    let ingress = gates.ingress(&config, engine.dialer().clone(), &tasks, visit)?;
     let names = Names::open(
         &config.dns,
         config.addresses,
@@ -207,6 +210,7 @@ async fn live(config: Config, zygote: ZygoteHandle) -> Result<(), ServeError> {
     names.listen()?;
     doors.open(&registry, &tasks);
     // Whoever comes now must find the stands that are there.
+    control.keep_sleep(visits);
     control.first_looks().await;
     gates.open(&ingress);
     let server = Server::new(Arc::new(control), tasks.clone());

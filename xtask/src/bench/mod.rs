@@ -9,6 +9,7 @@ mod build;
 mod compose;
 mod figures;
 mod image;
+mod ingress;
 mod limit;
 mod product;
 mod registry;
@@ -65,13 +66,22 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         [what, rounds] if what == "build" => {
             build_images(rounds.parse().context("rounds are a number")?)
         }
+        [what] if what == "ingress" => ingress::run(3, &[1, 100, 5000]),
+        [what, rounds] if what == "ingress" => ingress::run(
+            rounds.parse().context("rounds are a number")?,
+            &[1, 100, 5000],
+        ),
+        [what, rounds, routes] if what == "ingress" => ingress::run(
+            rounds.parse().context("rounds are a number")?,
+            &[routes.parse().context("routes are a number")?],
+        ),
         [what] if what == "registry" => registry::run(5),
         [what, large] if what == "registry" && large == "large" => registry::large(4 << 30),
         [what, rounds] if what == "registry" => {
             registry::run(rounds.parse().context("rounds are a number")?)
         }
         _ => bail!(
-            "usage: cargo xtask bench stand [rounds] | quick [rounds] | alive [stands] | build | registry [rounds | large]"
+            "usage: cargo xtask bench stand [rounds] | quick [rounds] | alive [stands] | build | registry [rounds | large] | ingress [rounds [routes]]"
         ),
     }
 }

@@ -30,4 +30,4 @@ pub use registry::{conformance, pushed_is_runnable, rounds};
 pub use rights::rights_of_files_and_listeners;
 pub use survive::{daemon_dies, keeper_dies, second_daemon_refuses};
 pub use systemd::under_systemd;
-pub use urls::urls_answer;
+pub use urls::{sleeps_and_wakes, upgrade_under_load, urls_answer};

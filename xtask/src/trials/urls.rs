@@ -5,6 +5,8 @@ use anyhow::{Context, Result, bail, ensure};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The ingress at a port of the kernel's choice.
@@ -146,4 +148,202 @@ fn until_gone(url: &str) -> Result<Duration> {
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(started.elapsed())
+}
+
+/// Puts a stand with rules to sleep, and lets several visitors wake it at once.
+///
+/// # Errors
+/// When it does not sleep, does not wake, or a visitor is turned away meanwhile.
+pub fn sleeps_and_wakes(program: &Path) -> Result<String> {
+    let bed = Bed::configured(program, CONFIGURATION)?;
+    let api = bed.api();
+    let text = project()
+        + "x-daas:\n  sleep_after: 2s\n  routes:\n    - {service: web, host: '@', path: /in, strip_prefix: true, response_headers: {X-Ruled: 'yes'}}\n    - {service: web, host: shut, basic_auth: {ann: geheim}}\n";
+    api.up("tired", &bed.project(&text), 0)?;
+    let urls = urls(&bed, "tired")?;
+    let url = urls
+        .iter()
+        .find(|url| url.contains("://tired."))
+        .context("no URL")?
+        .trim_end_matches("/in")
+        .to_owned();
+    let answer = ask(&url, "/in/index.html")?;
+    ensure!(
+        answer.status == 200 && answer.text.to_lowercase().contains("x-ruled: yes"),
+        "a route with rules says {}",
+        answer.text
+    );
+    ensure!(
+        ask(&url, "/index.html")?.status == 404,
+        "a path that no route has is answered"
+    );
+    ensure!(
+        ask(&url.replacen("tired", "shut.tired", 1), "/index.html")?.status == 401,
+        "a stranger passes"
+    );
+    let state = || -> Result<String> {
+        Ok(api.get("/stands/tired")?["state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while state()? != "stopped" {
+        ensure!(
+            Instant::now() < until,
+            "it does not fall asleep: {}",
+            state()?
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let started = Instant::now();
+    let visitors: Vec<_> = (0..4)
+        .map(|_| {
+            let url = url.clone();
+            std::thread::spawn(move || ask(&url, "/in/index.html"))
+        })
+        .collect();
+    for visitor in visitors {
+        let answer = visitor
+            .join()
+            .map_err(|_| anyhow::anyhow!("a visitor panicked"))??;
+        ensure!(
+            answer.status == 200,
+            "a visitor of a sleeping stand gets {}",
+            answer.text
+        );
+    }
+    let awake = started.elapsed();
+    let codes = bed.events("tired")?;
+    ensure!(
+        codes.iter().filter(|code| *code == "stand-wakes").count() == 1,
+        "{codes:?}"
+    );
+    api.down("tired")?;
+    bed.nothing_is_left()?;
+    Ok(format!(
+        "a sleeping stand answered four visitors {} ms after the first had come",
+        awake.as_millis()
+    ))
+}
+
+/// Asks without a pause, over connections that are kept and over new ones, while the daemon is replaced by another one.
+///
+/// # Errors
+/// When one request fails.
+pub fn upgrade_under_load(program: &Path, times: u32) -> Result<String> {
+    let folder = std::env::temp_dir().join(format!("daas-manager-{}-{times}", std::process::id()));
+    std::fs::create_dir(&folder)?;
+    let done = upgrades(program, times, &folder);
+    let _ = std::fs::remove_dir_all(&folder);
+    done
+}
+
+fn upgrades(program: &Path, times: u32, folder: &Path) -> Result<String> {
+    let manager = folder.join("manager");
+    let text = include_str!("manager.py")
+        .replace("@PROGRAM@", &program.display().to_string())
+        .replace("@NOTIFY@", &folder.join("notify").display().to_string());
+    std::fs::write(&manager, text)?;
+    std::fs::set_permissions(
+        &manager,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )?;
+    let bed = Bed::configured(&manager, CONFIGURATION)?;
+    let api = bed.api();
+    api.up("kept", &bed.project(&project()), 0)?;
+    let url = urls(&bed, "kept")?.remove(0);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..6)
+        .map(|number| {
+            let (url, stop) = (url.clone(), stop.clone());
+            std::thread::spawn(move || client(&url, number % 3 == 0, &stop))
+        })
+        .collect();
+    let manager = i32::try_from(bed.daemon.pid())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .context("no manager")?;
+    for number in 1..=times {
+        std::thread::sleep(Duration::from_millis(500));
+        rustix::process::kill_process(manager, rustix::process::Signal::HUP)?;
+        let until = Instant::now() + Duration::from_secs(60);
+        while bed.daemon.said().matches("restarted with").count() < usize::try_from(number)? {
+            ensure!(
+                Instant::now() < until,
+                "it is not restarted: {}",
+                bed.daemon.said()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    stop.store(true, Ordering::SeqCst);
+    let mut count = 0;
+    for client in clients {
+        count += client
+            .join()
+            .map_err(|_| anyhow::anyhow!("a client panicked"))??;
+    }
+    while api.get("/stands/kept").is_err() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    api.down("kept")?;
+    Ok(format!(
+        "{count} requests while the daemon was replaced {times} times, 0 failed"
+    ))
+}
+
+/// Asks until it is told to stop; returns how often. `anew` opens a connection for every request.
+fn client(url: &str, anew: bool, stop: &AtomicBool) -> Result<u64> {
+    let authority = url.strip_prefix("http://").context("no plain URL")?;
+    let port: u16 = authority
+        .rsplit_once(':')
+        .context("a URL without port")?
+        .1
+        .parse()?;
+    let ending = if anew { "Connection: close\r\n" } else { "" };
+    let request = format!("GET /index.html HTTP/1.1\r\nHost: {authority}\r\n{ending}\r\n");
+    let mut open: Option<TcpStream> = None;
+    let mut count = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let mut stream = match open.take() {
+            Some(stream) => stream,
+            None => {
+                let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+                stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+                stream
+            }
+        };
+        stream.write_all(request.as_bytes())?;
+        let (head, ends) = answer(&mut stream)
+            .with_context(|| format!("request {count}, each on its own connection: {anew}"))?;
+        ensure!(head.starts_with("HTTP/1.1 200"), "request {count}: {head}");
+        open = (!ends && !anew).then_some(stream);
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Reads one answer; tells whether the connection ends with it.
+fn answer(stream: &mut TcpStream) -> Result<(String, bool)> {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).to_string();
+            let lower = head.to_ascii_lowercase();
+            let length: usize = lower
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .unwrap_or("0")
+                .trim()
+                .parse()?;
+            if bytes.len() >= end + 4 + length {
+                return Ok((head, lower.contains("connection: close")));
+            }
+        }
+        let n = stream.read(&mut buffer)?;
+        ensure!(n > 0, "the connection ended after {} bytes", bytes.len());
+        bytes.extend_from_slice(&buffer[..n]);
+    }
 }

@@ -73,6 +73,12 @@ impl LocalEngine {
         Ok(self.link(stand)?.net.clone())
     }
 
+    /// Returns the bytes that went through the published ports of a stand: in and out.
+    #[must_use]
+    pub fn moved(&self, stand: &StandId) -> Option<(u64, u64)> {
+        self.inner.publisher.traffic(stand)
+    }
+
     /// Returns the folder of a stand, whether its keeper lives or not.
     #[must_use]
     pub fn folder(&self, stand: &StandId) -> Option<PathBuf> {

@@ -58,6 +58,7 @@ impl House {
             rules: Arc::default(),
             protocol: RouteProtocol::Http,
             upstreams: upstreams.iter().map(|a| self.upstream(*a)).collect(),
+            judges: Vec::new(),
         }
     }
 

@@ -8,4 +8,5 @@
 mod house;
 mod http1;
 mod protocols;
+mod rules;
 mod smuggling;

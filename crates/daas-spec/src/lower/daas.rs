@@ -6,13 +6,15 @@ use crate::node::Node;
 use crate::request::LimitsOver;
 use crate::template::short;
 use crate::value;
-use daas_model::{Egress, Limits, Span};
+use daas_model::{Egress, Limits, RouteSpec, Span};
 
 /// What the file and the caller want of the whole stand.
 pub(super) struct Wishes {
     pub(super) limits: Limits,
     pub(super) egress: Egress,
     pub(super) ttl: Option<Span>,
+    pub(super) routes: Vec<RouteSpec>,
+    pub(super) sleep_after: Option<Span>,
 }
 
 /// Reads `x-daas`; the caller's wishes stand above it, the defaults below.
@@ -20,6 +22,7 @@ pub(super) fn wishes(desk: &mut Desk<'_, '_>) -> Wishes {
     let request = desk.reading.request;
     let mut limits = LimitsOver::default();
     let (mut egress, mut ttl) = (None, None);
+    let (mut routes, mut sleep_after) = (Vec::new(), None);
     if let Some(map) = desk.root.get("x-daas").and_then(Node::as_map) {
         if let Some(node) = map.get("limits")
             && let Some(map) = value::map(desk.report(), node, "`x-daas.limits`")
@@ -54,11 +57,20 @@ pub(super) fn wishes(desk: &mut Desk<'_, '_>) -> Wishes {
             .get("ttl")
             .and_then(|n| value::span(desk.report(), n, "`x-daas.ttl`"))
             .filter(|t| !t.0.is_zero());
+        if let Some(node) = map.get("routes") {
+            routes = super::routes::routes(desk, node);
+        }
+        sleep_after = map
+            .get("sleep_after")
+            .and_then(|n| value::span(desk.report(), n, "`x-daas.sleep_after`"))
+            .filter(|t| !t.0.is_zero());
     }
     Wishes {
         limits: request.limits.over(limits.over(request.defaults)),
         egress: request.egress.or(egress).unwrap_or_default(),
         ttl: request.ttl.or(ttl),
+        routes,
+        sleep_after,
     }
 }
 

@@ -16,6 +16,7 @@ mod networks;
 mod publish;
 mod resources;
 mod rights;
+mod routes;
 mod service;
 mod volumes;
 mod volumes_from;
@@ -280,8 +281,8 @@ pub(crate) fn stand(
         limits: wishes.limits,
         egress: wishes.egress,
         ttl: wishes.ttl,
-        routes: Vec::new(),
-        sleep_after: None,
+        routes: wishes.routes,
+        sleep_after: wishes.sleep_after,
     })
 }
 

@@ -17,4 +17,5 @@ mod merging;
 mod projects;
 mod properties;
 mod rights;
+mod routes;
 mod support;

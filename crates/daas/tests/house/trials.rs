@@ -29,6 +29,16 @@ fn root_stands_answer_by_name_while_they_are_there() {
 }
 
 #[test]
+fn root_a_stand_that_nobody_visits_sleeps_and_the_next_visitor_wakes_it() {
+    trials::sleeps_and_wakes(program()).unwrap();
+}
+
+#[test]
+fn root_no_request_fails_while_the_daemon_is_replaced() {
+    trials::upgrade_under_load(program(), 2).unwrap();
+}
+
+#[test]
 fn root_a_second_daemon_on_one_state_folder_refuses_and_names_the_first() {
     trials::second_daemon_refuses(program()).unwrap();
 }

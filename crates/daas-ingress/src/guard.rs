@@ -1,0 +1,206 @@
+//! Who may pass: addresses, rates, links, passwords.
+
+use crate::body::Answer;
+use crate::page::Page;
+use crate::rules::{Rules, sum};
+use crate::visit::Visit;
+use hyper::header::{
+    AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE, WWW_AUTHENTICATE,
+};
+use hyper::{Response, StatusCode};
+use std::net::IpAddr;
+use std::time::Instant;
+
+/// The parameter of a link, and the cookie that stands for it.
+pub(crate) const KEY: &str = "daas_key";
+
+/// What a guard says.
+pub(crate) enum Said {
+    Pass,
+    /// The visitor gets this instead.
+    Answer(Box<Response<Answer>>),
+}
+
+/// Asks every guard of a route but the one that is a service. `target` is path and query as they came.
+pub(crate) fn ask(
+    rules: &Rules,
+    visit: &Visit,
+    ip: IpAddr,
+    headers: &mut HeaderMap,
+    path: &str,
+    query: Option<&str>,
+) -> Said {
+    if !rules.allow.is_empty() && !rules.allow.iter().any(|net| net.contains(ip)) {
+        let page = Page::new(
+            StatusCode::FORBIDDEN,
+            "client-not-allowed",
+            "403: this is not for your address",
+        );
+        return Said::Answer(Box::new(page.render(headers)));
+    }
+    if let Some(limiter) = &rules.limiter
+        && let Err(after) = limiter.take(ip, Instant::now())
+    {
+        let mut page = Page::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "client-too-fast",
+            "429: too many requests",
+        );
+        page.again = Some(
+            u32::try_from(after.as_secs())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1),
+        );
+        return Said::Answer(Box::new(page.render(headers)));
+    }
+    if let Some(answer) = link(rules, visit, headers, path, query) {
+        return Said::Answer(Box::new(answer));
+    }
+    if !rules.basic_auth.is_empty() {
+        let known = headers
+            .get(AUTHORIZATION)
+            .and_then(credentials)
+            .is_some_and(|given| rules.basic_auth.contains(&sum(&given)));
+        if !known {
+            let page = Page::new(
+                StatusCode::UNAUTHORIZED,
+                "client-unknown",
+                "401: name and password, please",
+            );
+            let mut answer = page.render(headers);
+            answer.headers_mut().insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"stand\", charset=\"UTF-8\""),
+            );
+            return Said::Answer(Box::new(answer));
+        }
+        // They are for this door, and nobody behind it needs them.
+        headers.remove(AUTHORIZATION);
+    }
+    Said::Pass
+}
+
+/// Returns what whoever has not opened the link gets, or whoever opens it just now.
+fn link(
+    rules: &Rules,
+    visit: &Visit,
+    headers: &HeaderMap,
+    path: &str,
+    query: Option<&str>,
+) -> Option<Response<Answer>> {
+    let link = rules.link.as_ref()?;
+    let given = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .find_map(|pair| pair.strip_prefix(KEY)?.strip_prefix('='));
+    if given.is_some_and(|given| sum(given.as_bytes()) == link.secret) {
+        let rest: Vec<&str> = query
+            .into_iter()
+            .flat_map(|q| q.split('&'))
+            .filter(|pair| !pair.starts_with("daas_key="))
+            .collect();
+        let to = if rest.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}?{}", rest.join("&"))
+        };
+        let secure = if visit.tls { "; Secure" } else { "" };
+        let cookie = format!(
+            "{KEY}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000{secure}",
+            link.cookie
+        );
+        let mut answer = Response::new(Answer::page(""));
+        *answer.status_mut() = StatusCode::SEE_OTHER;
+        // The secret leaves the address bar, and no other site hears of it.
+        answer
+            .headers_mut()
+            .insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+        if let (Ok(to), Ok(cookie)) = (HeaderValue::try_from(to), HeaderValue::try_from(cookie)) {
+            answer.headers_mut().insert(LOCATION, to);
+            answer.headers_mut().insert(SET_COOKIE, cookie);
+            return Some(answer);
+        }
+    }
+    if cookie(headers, KEY)
+        .is_some_and(|value| sum(value.as_bytes()) == sum(link.cookie.as_bytes()))
+    {
+        return None;
+    }
+    let page = Page::new(
+        StatusCode::FORBIDDEN,
+        "client-without-link",
+        "403: this opens by a link only",
+    );
+    Some(page.render(headers))
+}
+
+/// Returns the value of a cookie.
+pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let all = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Returns `name:password` of an `Authorization` header (RFC 7617 section 2).
+fn credentials(header: &HeaderValue) -> Option<Vec<u8>> {
+    let (scheme, text) = header.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("basic")
+        .then(|| base64(text.trim()))?
+}
+
+/// Decodes base64 (RFC 4648 section 4).
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=');
+    let mut out = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut bits, mut count) = (0_u32, 0);
+    for byte in text.bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push(u8::try_from(bits >> count & 0xff).ok()?);
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_read_as_they_are_written() {
+        // RFC 7617 section 2.
+        let header = HeaderValue::from_static("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(credentials(&header).unwrap(), b"Aladdin:open sesame");
+        for text in ["", "a", "ab", "abc", "\u{fc}ber:\0\u{ff}"] {
+            assert_eq!(base64(&encoded(text.as_bytes())).unwrap(), text.as_bytes());
+        }
+        assert_eq!(base64("a b"), None);
+    }
+
+    fn encoded(bytes: &[u8]) -> String {
+        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut out = String::new();
+        for chunk in bytes.chunks(3) {
+            let n = chunk.iter().fold(0_usize, |n, b| n << 8 | usize::from(*b))
+                << (8 * (3 - chunk.len()));
+            for i in 0..=chunk.len() {
+                out.push(char::from(DIGITS[n >> (18 - 6 * i) & 63]));
+            }
+        }
+        out
+    }
+}
