@@ -3,8 +3,8 @@
 use crate::bench::say;
 use crate::trials::{
     HOSTS, conformance, containment_against_all, crash_matrix, daemon_dies, hostile_neighbours,
-    keeper_dies, many_at_once, million_files, pushed_is_runnable, rights_of_files_and_listeners,
-    rounds, second_daemon_refuses,
+    keeper_dies, languages, many_at_once, million_files, pushed_is_runnable,
+    rights_of_files_and_listeners, rounds, second_daemon_refuses,
 };
 use crate::{programs, workspace};
 use anyhow::{Context, Result, bail};
@@ -18,7 +18,7 @@ struct Check {
     run: fn(&Path) -> Result<String>,
 }
 
-const CHECKS: [Check; 13] = [
+const CHECKS: [Check; 14] = [
     Check {
         name: "fifty-at-once",
         what: "one file, 50 stands at once",
@@ -84,6 +84,11 @@ const CHECKS: [Check; 13] = [
         name: "registry-rounds",
         what: "10000 rounds of push, pull, delete beside collection of garbage",
         run: |_| rounds(10_000),
+    },
+    Check {
+        name: "languages",
+        what: "described services with pip, npm and cargo, from their registries",
+        run: languages,
     },
     Check {
         name: "fuzz",

@@ -3,7 +3,9 @@
 use crate::event::{EventQuery, EventView};
 use crate::exec::ExecRequest;
 use crate::grant::GrantList;
-use crate::image::{ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, TagRequest};
+use crate::image::{
+    ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, RefreshRequest, TagRequest,
+};
 use crate::log::{LogChunk, LogQuery};
 use crate::operation::{Accepted, Operation};
 use crate::page::{Page, PageQuery};
@@ -444,6 +446,11 @@ endpoints! {
         id: "image-make", method: Method::Post, path: "/images/make",
         summary: "Makes a base image from a distribution's packages",
         request: Body::Json(schema::<MakeRequest>), status: 202, answer: Body::Json(schema::<Accepted>),
+    };
+    IMAGE_REFRESH = {
+        id: "image-refresh", method: Method::Post, path: "/images/refresh",
+        summary: "Makes images of packages anew; the log of the operation says what changed",
+        request: Body::Json(schema::<RefreshRequest>), status: 202, answer: Body::Json(schema::<Accepted>),
     };
     IMAGE_BUILD = {
         id: "image-build", method: Method::Post, path: "/images/build",

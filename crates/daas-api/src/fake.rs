@@ -1001,6 +1001,23 @@ impl Images for FakePlatform {
         }
     }
 
+    fn refresh<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request: crate::RefreshRequest,
+    ) -> Answer<'a, Accepted> {
+        self.ask(
+            caller,
+            format!("refresh {:?} {}", request.images, request.in_use),
+        );
+        now(Ok(self.operate(
+            OperationKind::Refresh,
+            None,
+            request.images.first(),
+            &Phase::Completed,
+        )))
+    }
+
     fn load<'a>(&'a self, caller: &'a Caller, archive: ByteFlow) -> Answer<'a, Loaded> {
         async move {
             let length = archive

@@ -49,6 +49,19 @@ pub struct PullRequest {
     pub platform: Option<String>,
 }
 
+/// Asks for images of packages to be made anew from the newest packages that their sources have; versions that were asked for stay.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshRequest {
+    /// Which; all that were made here where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub images: Vec<ImageName>,
+    /// Whether those that stands run are refreshed as well, and images of described services built on them: their nodes are made anew.
+    #[serde(default)]
+    pub in_use: bool,
+}
+
 /// Asks for a base image from a distribution's packages.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

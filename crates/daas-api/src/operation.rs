@@ -85,6 +85,8 @@ pub enum OperationKind {
     Make,
     /// Builds an image from a Dockerfile.
     Build,
+    /// Makes images anew from the newest packages.
+    Refresh,
 }
 
 /// How far an operation is.

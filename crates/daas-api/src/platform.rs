@@ -181,6 +181,12 @@ pub trait Images: Send + Sync {
     fn pull<'a>(&'a self, caller: &'a Caller, request: PullRequest) -> Answer<'a, Accepted>;
     /// Starts making a base image.
     fn make<'a>(&'a self, caller: &'a Caller, request: MakeRequest) -> Answer<'a, Accepted>;
+    /// Starts making images anew; the log of the operation says what changed.
+    fn refresh<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request: crate::RefreshRequest,
+    ) -> Answer<'a, Accepted>;
     /// Starts building an image; `files` is an archive as [`crate::BuildRequest`] tells.
     fn build<'a>(
         &'a self,

@@ -19,8 +19,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How much the caches of one project may hold.
-const CACHE_CAP: ByteSize = ByteSize::gib(10);
+/// How much the caches of one project may hold where nobody says otherwise.
+pub const CACHES: ByteSize = ByteSize::gib(10);
+
+/// What is the same for all builds of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildSettings {
+    /// Authorities that commands trust besides those of their image: a file in PEM form, shown to commands that have a way out.
+    ///
+    /// It is read when a command begins, and neither in the image nor in what the cache compares.
+    pub certificates: Option<PathBuf>,
+    /// How much the caches of one project may hold.
+    pub caches: ByteSize,
+}
+
+impl Default for BuildSettings {
+    fn default() -> Self {
+        Self {
+            certificates: None,
+            caches: CACHES,
+        }
+    }
+}
 
 /// Builds images on this machine. A clone is another handle of the same.
 #[derive(Clone)]
@@ -34,6 +54,7 @@ struct Inner {
     /// `<state>/build`.
     dir: PathBuf,
     caches: Caches,
+    settings: BuildSettings,
     next: AtomicU64,
     /// One image is stated at a time, so that none gets its statements twice.
     stating: std::sync::Mutex<()>,
@@ -52,7 +73,12 @@ impl Builder {
     ///
     /// # Errors
     /// [`BuildError::Io`].
-    pub fn open(engine: LocalEngine, tasks: Supervisor, dir: PathBuf) -> Result<Self, BuildError> {
+    pub fn open(
+        engine: LocalEngine,
+        tasks: Supervisor,
+        dir: PathBuf,
+        settings: BuildSettings,
+    ) -> Result<Self, BuildError> {
         let work = dir.join("work");
         match std::fs::remove_dir_all(&work) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -71,7 +97,8 @@ impl Builder {
             inner: Arc::new(Inner {
                 engine,
                 tasks,
-                caches: Caches::new(dir.join("caches"), CACHE_CAP),
+                caches: Caches::new(dir.join("caches"), settings.caches),
+                settings,
                 dir,
                 next: AtomicU64::new(1),
                 stating: std::sync::Mutex::default(),
@@ -89,6 +116,10 @@ impl Builder {
 
     pub(crate) fn registries(&self) -> &Registries {
         self.inner.engine.registries()
+    }
+
+    pub(crate) fn settings(&self) -> &BuildSettings {
+        &self.inner.settings
     }
 
     pub(crate) fn caches(&self) -> &Caches {

@@ -13,6 +13,7 @@ use crate::stubs::{self, Scratch};
 use daas_engine::{Ids, ImageFacts, Over};
 use daas_image::{Changes, Digest};
 use daas_keeper::launch::{MountLaunch, MountLaunchSource};
+use daas_model::Egress;
 use daas_spec::dockerfile::{RunAction, RunCommand, RunNetwork, Step};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,9 @@ pub(crate) async fn run(
         mounts.add(stage, state, step, mount).await?;
     }
     let network = job.request.network && action.network != RunNetwork::None;
+    if network && job.request.egress != Egress::None {
+        mounts.trust(job, step)?;
+    }
     let key = key(job, state, &argv, &mounts, network);
     let begun = job.begin(stage.number, &step.text);
     if let Some((packed, layer, made)) = job.cached(&key).map_err(Arc::new)? {
@@ -112,6 +116,9 @@ fn key(job: &Job, state: &State, argv: &[String], mounts: &Mounts, network: bool
         &format!("{network} {:?}", job.epoch),
     ]);
     key.texts(&mounts.words);
+    for (name, addresses) in &job.request.extra_hosts {
+        key.texts([format!("host {name} {addresses:?}")]);
+    }
     key.finish()
 }
 
@@ -233,6 +240,8 @@ fn over(
         .lookup_user(&state.config.user, &none)
         .map_err(|e| wrong(step, &e))?;
     let mut environment: BTreeMap<String, String> = state.scope.proxy_env().into_iter().collect();
+    // What the Dockerfile says of authorities stands above what the machine says.
+    environment.extend(mounts.authorities.clone());
     environment.extend(state.scope.run_env());
     environment.extend(mounts.environment.clone());
     if let Some(epoch) = job.epoch {

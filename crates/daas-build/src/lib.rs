@@ -30,11 +30,11 @@ mod stubs;
 mod times;
 mod transfer;
 
-pub use builder::{Builder, in_one_line};
+pub use builder::{BuildSettings, Builder, CACHES, in_one_line};
 pub use context::Context;
 pub use error::BuildError;
 pub use follow::Piece;
 pub use gather::{Gathered, OnBehalfOf};
 pub use progress::{Event, Teller};
 pub use request::{BuildRequest, ContextSource};
-pub use sbom::sbom;
+pub use sbom::{debian_packages, sbom};

@@ -21,6 +21,8 @@ pub(crate) struct Mounts {
     pub(crate) list: Vec<MountLaunch>,
     pub(crate) files: Vec<FileGrant>,
     pub(crate) environment: BTreeMap<String, String>,
+    /// Variables that name the machine's authorities.
+    pub(crate) authorities: BTreeMap<String, String>,
     /// Places that must exist, and whether as a folder.
     pub(crate) targets: Vec<(String, bool)>,
     /// Caches, where they are mounted, and whether they cannot be written.
@@ -28,6 +30,20 @@ pub(crate) struct Mounts {
     /// What counts for the key.
     pub(crate) words: Vec<String>,
 }
+
+/// Where a command finds the authorities of this machine.
+const AUTHORITIES: &str = "/run/daas/authorities.pem";
+
+/// The variables by which programs find them: OpenSSL, curl, pip and requests, Node, cargo, git.
+const NAMED_BY: [&str; 7] = [
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "CARGO_HTTP_CAINFO",
+    "GIT_SSL_CAINFO",
+];
 
 fn bad(step: &Step, why: String, hint: &str) -> BuildError {
     BuildError::Step {
@@ -84,6 +100,29 @@ impl Mounts {
             MountKind::Secret { .. } => self.secret(stage.job, step, mount, target)?,
             MountKind::Ssh { .. } => self.agent(stage.job, step, mount, target)?,
         }
+        Ok(())
+    }
+
+    /// Shows the authorities that this machine trusts, where its configuration names them. They count for nothing.
+    pub(crate) fn trust(&mut self, job: &Job, step: &Step) -> Result<(), BuildError> {
+        let Some(file) = &job.builder.settings().certificates else {
+            return Ok(());
+        };
+        let folder = job.place("authorities");
+        std::fs::create_dir(&folder).map_err(|e| at_step(step, e))?;
+        std::fs::copy(file, folder.join("authorities.pem"))
+            .map_err(BuildError::io("read the authorities of", file))?;
+        self.targets.push((AUTHORITIES.to_owned(), false));
+        self.list.push(MountLaunch {
+            source: MountLaunchSource::Layers {
+                lowers: vec![folder],
+                path: "/authorities.pem".into(),
+            },
+            target: AUTHORITIES.to_owned(),
+            read_only: true,
+        });
+        let named = NAMED_BY.map(|name| (name.to_owned(), AUTHORITIES.to_owned()));
+        self.authorities.extend(named);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use daas_image::{Image, Merged};
 use rustix::fs::FileType;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 /// The most folders that are looked into, and how deep: a hostile tree comes to an end.
@@ -45,6 +45,20 @@ pub fn sbom(image: &Image, name: &str) -> io::Result<Vec<u8>> {
     let created = image.created.as_deref().unwrap_or("1970-01-01T00:00:00Z");
     let document = document(name, image.digest.as_str(), created, &packages);
     serde_json::to_vec_pretty(&document).map_err(io::Error::other)
+}
+
+/// Lists the packages of dpkg in `image` with their versions. Blocks.
+///
+/// # Errors
+/// What reading the layers says; what is malformed in them is left out.
+pub fn debian_packages(image: &Image) -> io::Result<BTreeMap<String, String>> {
+    let tree = Merged::open(image.lower_dirs())?;
+    let mut packages = BTreeSet::new();
+    debian(&tree, &mut packages)?;
+    Ok(packages
+        .into_iter()
+        .map(|package| (package.name, package.version))
+        .collect())
 }
 
 fn document(name: &str, digest: &str, created: &str, packages: &BTreeSet<Package>) -> Value {

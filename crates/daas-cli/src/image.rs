@@ -10,7 +10,9 @@ use crate::talk::Talk;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use daas_api::platform::ByteFlow;
-use daas_api::{Accepted, Failure, ImageView, MakeRequest, Pruned, PullRequest, TagRequest};
+use daas_api::{
+    Accepted, Failure, ImageView, MakeRequest, Pruned, PullRequest, RefreshRequest, TagRequest,
+};
 use daas_model::{ImageName, Kind};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::io::Write;
@@ -57,6 +59,15 @@ pub(crate) enum ImageVerb {
     },
     /// Makes a base image from a distribution's packages, without any registry.
     Make(Make),
+    /// Makes images of packages anew from the newest packages, and tells what changed.
+    Refresh {
+        /// The images [default: all that were made here].
+        #[arg(value_name = "IMAGE", value_parser = image_name, add = completions::images())]
+        images: Vec<ImageName>,
+        /// Those that stands run, too: their nodes are made anew, and described services are built on them.
+        #[arg(long)]
+        in_use: bool,
+    },
     /// Gives an image one more name.
     Tag {
         /// The image.
@@ -130,6 +141,15 @@ fn image_name(text: &str) -> Result<ImageName, String> {
     ImageName::parse(text).map_err(|error| error.to_string())
 }
 
+async fn refresh(request: RefreshRequest, talk: &Talk) -> Result<(), Stop> {
+    let accepted = talk.client.refresh_images(&request).await?;
+    let operation = crate::image_build::watch(&accepted, true, talk).await?;
+    if talk.json {
+        talk.json(&operation)?;
+    }
+    progress::verdict(&[operation])
+}
+
 /// Reads two words with a sign between them.
 fn pair(
     sign: char,
@@ -146,6 +166,9 @@ pub(crate) async fn run(verb: ImageVerb, talk: &Talk) -> Result<(), Stop> {
     match verb {
         ImageVerb::List => list(talk).await,
         ImageVerb::Show { image } => show(&image, talk).await,
+        ImageVerb::Refresh { images, in_use } => {
+            refresh(RefreshRequest { images, in_use }, talk).await
+        }
         ImageVerb::Build(build) => crate::image_build::run(*build, talk).await,
         ImageVerb::Pull { images, platform } => pull(images, platform, talk).await,
         ImageVerb::Load { file } => load(&file, talk).await,

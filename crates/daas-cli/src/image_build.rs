@@ -5,7 +5,7 @@ use crate::progress;
 use crate::stop::Stop;
 use crate::talk::Talk;
 use clap::{Args, ValueEnum};
-use daas_api::{BuildRequest, BytesText, LimitsSource, Operation, OperationState};
+use daas_api::{Accepted, BuildRequest, BytesText, LimitsSource, Operation, OperationState};
 use daas_model::{ByteSize, Cpus, Egress, ImageName, ProjectName, Ulimit};
 use daas_spec::dockerfile::Ignore;
 use daas_tasks::Supervisor;
@@ -187,6 +187,11 @@ pub(crate) async fn carry_out(ready: Ready, show: bool, talk: &Talk) -> Result<O
     let tasks = Supervisor::new();
     let files = pack_parts(&tasks, ready.parts);
     let accepted = talk.client.build_image(&ready.request, files).await?;
+    watch(&accepted, show, talk).await
+}
+
+/// Shows the log of an operation, and returns how it ended.
+pub(crate) async fn watch(accepted: &Accepted, show: bool, talk: &Talk) -> Result<Operation, Stop> {
     let Some(started) = accepted.operations.first() else {
         return Err(Stop::input("build-strange", "the daemon began no build").into());
     };

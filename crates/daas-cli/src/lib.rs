@@ -27,6 +27,7 @@ mod project_args;
 mod registry;
 mod route;
 mod run;
+mod shell;
 mod stand;
 mod stop;
 mod system;

@@ -151,7 +151,7 @@ impl Board {
                     let key = format!("{thing}/{}", progress.node);
                     let words = words(&progress.phase, false);
                     if state.said.get(&key) != Some(&words) {
-                        talk.say(format!("{thing}: {} {}", progress.node, visible(&words)));
+                        talk.say(format!("{thing}: {}", visible(&line(progress, &words))));
                         state.said.insert(key, words);
                     }
                 }
@@ -213,7 +213,12 @@ impl Board {
     }
 
     fn set(&self, bar: &ProgressBar, progress: &NodeProgress) {
-        let text = visible(&words(&progress.phase, true));
+        // The prefix says it already where a piece is named by what is done.
+        let text = if is_named_by_deed(progress) {
+            String::new()
+        } else {
+            visible(&words(&progress.phase, true))
+        };
         match &progress.phase {
             Phase::Failed { .. } => bar.finish_with_message(self.paint.bad(&text)),
             phase if is_end(phase) => bar.finish_with_message(self.paint.good(&text)),
@@ -281,6 +286,7 @@ pub(crate) fn deed(kind: OperationKind) -> &'static str {
         OperationKind::Pull => "is here",
         OperationKind::Make => "is made",
         OperationKind::Build => "is built",
+        OperationKind::Refresh => "is refreshed",
     }
 }
 
@@ -312,6 +318,28 @@ fn is_end(phase: &Phase) -> bool {
         | Phase::Started
         | Phase::Stopping
         | Phase::Failed { .. } => false,
+    }
+}
+
+/// Tells whether a piece of an image bears the name of what is done to it: `cleaning`, `reading-package-lists`.
+fn is_named_by_deed(progress: &NodeProgress) -> bool {
+    let Phase::Preparing { what } = &progress.phase else {
+        return false;
+    };
+    let letters = |text: &str| -> String {
+        text.chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect()
+    };
+    letters(what) == letters(progress.node.as_str())
+}
+
+/// Writes what a piece or node does; `words` are those of its phase.
+fn line(progress: &NodeProgress, words: &str) -> String {
+    if is_named_by_deed(progress) {
+        words.to_owned()
+    } else {
+        format!("{} {words}", progress.node)
     }
 }
 
@@ -357,6 +385,20 @@ fn amount(done: u64, total: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_piece_that_is_named_by_what_is_done_is_told_once() {
+        let progress = |node: &str, what: &str| NodeProgress {
+            node: daas_model::NodeName::parse(node).unwrap(),
+            phase: Phase::Preparing { what: what.into() },
+        };
+        let told = |p: NodeProgress| line(&p, &words(&p.phase, false));
+        assert_eq!(
+            told(progress("packing-the-layer", "packing the layer")),
+            "packing the layer"
+        );
+        assert_eq!(told(progress("web", "building")), "web building");
+    }
 
     #[test]
     fn an_amount_never_leaves_its_bar() {

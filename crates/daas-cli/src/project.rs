@@ -3,6 +3,7 @@
 use crate::complain;
 use crate::exit;
 use crate::project_args::{ProjectArgs, ReadProject};
+use crate::shell::{Environment, Shell, environment_verb, shell};
 use crate::stop::Stop;
 use crate::table::Table;
 use crate::talk::Talk;
@@ -18,6 +19,10 @@ pub(crate) enum ProjectVerb {
     Check(ProjectArgs),
     /// Shows the Dockerfile that is made of a described service.
     Dockerfile(Dockerfile),
+    /// Builds one image with all that building the project's described services needs, and prints its name.
+    Environment(Environment),
+    /// Opens a shell in that image, with the project's folder at `/project` and your own user.
+    Shell(Shell),
     /// Shows what an administrator granted to a project.
     Grants {
         /// The project.
@@ -73,6 +78,8 @@ pub(crate) async fn run(verb: ProjectVerb, talk: &Talk) -> Result<(), Stop> {
     match verb {
         ProjectVerb::Check(args) => check(&args, talk).await,
         ProjectVerb::Dockerfile(wanted) => dockerfile(&wanted, talk),
+        ProjectVerb::Environment(wanted) => environment_verb(&wanted, talk).await,
+        ProjectVerb::Shell(wanted) => shell(wanted, talk).await,
         ProjectVerb::Grants { project } => {
             let grants = talk.client.grants(&project).await?;
             show(&grants, talk)

@@ -50,6 +50,14 @@ impl Talk {
         })
     }
 
+    /// Returns the same without words on the way.
+    pub(crate) fn silent(&self) -> Self {
+        Self {
+            quiet: true,
+            ..self.clone()
+        }
+    }
+
     /// Writes data.
     pub(crate) fn data(&self, text: impl AsRef<[u8]>) -> Result<(), Stop> {
         self.terminal.out(text)

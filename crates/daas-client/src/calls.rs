@@ -9,8 +9,8 @@ use daas_api::{
     Accepted, ActRequest, Action, BuildRequest, Checked, DoctorReport, DownQuery, EventQuery,
     EventView, ExecRequest, Failure, GrantList, ImageRemoved, ImageView, Loaded, LogChunk,
     LogQuery, MakeRequest, Operation, OperationId, Page, PageQuery, PlanView, ProjectSource,
-    PruneRequest, Pruned, PullRequest, ScaleRequest, StandStats, StandSummary, StandView,
-    SystemInfo, SystemPruned, TagRequest, UpRequest,
+    PruneRequest, Pruned, PullRequest, RefreshRequest, ScaleRequest, StandStats, StandSummary,
+    StandView, SystemInfo, SystemPruned, TagRequest, UpRequest,
 };
 use daas_model::{ImageName, NodeName, ProjectName, Protocol, StandName};
 use futures_util::StreamExt;
@@ -317,6 +317,12 @@ impl Client {
     /// Starts making a base image.
     pub async fn make_image(&self, request: &MakeRequest) -> Result<Accepted, Failure> {
         self.post(Call::new(&endpoint::IMAGE_MAKE, &[]), request)
+            .await
+    }
+
+    /// Starts making images anew.
+    pub async fn refresh_images(&self, request: &RefreshRequest) -> Result<Accepted, Failure> {
+        self.post(Call::new(&endpoint::IMAGE_REFRESH, &[]), request)
             .await
     }
 

@@ -323,7 +323,7 @@ impl BuildLog {
         }
     }
 
-    fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         // A full disk loses words of a log; the build itself says what it needs to say.
         let _ = writeln!(inner.file, "{text}");

@@ -165,12 +165,10 @@ impl Control {
         request: &MakeRequest,
     ) -> Result<(), Failure> {
         let wanted = crate::recipe::recipe(request, &self.config.state)?;
+        let name = wanted.image_name()?;
         let progress = std::sync::Arc::new(self.piece_progress(id, &wanted.base));
-        Ok(self
-            .image_store()
-            .make(wanted, progress)
-            .await
-            .map(|_| ())?)
+        self.image_store().make(wanted, progress).await?;
+        self.remember_made(&name, request).await
     }
 
     /// Returns what shows the progress of one piece of an image's way in.
@@ -403,6 +401,14 @@ impl Images for Control {
             self.follow_through(&id, async move { control.make_now(&of, &request).await });
             Ok(started(id))
         })
+    }
+
+    fn refresh<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request: daas_api::RefreshRequest,
+    ) -> Answer<'a, Accepted> {
+        Box::pin(self.refresh_images(caller, request))
     }
 
     fn load<'a>(&'a self, caller: &'a Caller, archive: ByteFlow) -> Answer<'a, Loaded> {

@@ -22,6 +22,7 @@ mod platform;
 mod projects;
 mod recipe;
 mod record;
+mod refresh;
 mod registry;
 mod routes;
 mod service_builds;
@@ -33,6 +34,7 @@ pub mod steps;
 mod system;
 mod views;
 
+pub use daas_build::{BuildSettings, CACHES as CACHES_OF_BUILDS};
 pub use doctor::checks as doctor;
 pub use names::StandNames;
 pub use platform::{Control, ControlConfig};

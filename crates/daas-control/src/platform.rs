@@ -3,9 +3,10 @@ use crate::operations::Operations;
 use crate::routes::{ExposedOf, Outside};
 use daas_api::Failure;
 use daas_api::platform::{Images, Platform, Projects, Registry, Routes, Stands, System};
+use daas_build::BuildSettings;
 use daas_engine::LocalEngine;
 use daas_engine::publish::HostRange;
-use daas_model::Limits;
+use daas_model::{Limits, Span};
 use daas_store::Store;
 use daas_tasks::Supervisor;
 use std::path::PathBuf;
@@ -24,6 +25,10 @@ pub struct ControlConfig {
     pub registry_listens: Vec<String>,
     /// How the ingress is seen from outside.
     pub outside: Outside,
+    /// How images are built.
+    pub builds: BuildSettings,
+    /// How often images of packages are made anew; nothing for never.
+    pub refresh: Option<Span>,
 }
 
 /// The platform: loops and everything that the doors ask. A clone is another handle of the same.
@@ -70,8 +75,12 @@ impl Control {
         tasks: Supervisor,
     ) -> Result<Self, Failure> {
         let operations = Operations::default();
-        let builder =
-            daas_build::Builder::open(engine.clone(), tasks.clone(), config.state.join("build"))?;
+        let builder = daas_build::Builder::open(
+            engine.clone(),
+            tasks.clone(),
+            config.state.join("build"),
+            config.builds.clone(),
+        )?;
         let keep = Keep::start(
             store.clone(),
             Arc::new(engine.clone()),
@@ -97,6 +106,7 @@ impl Control {
         };
         control.keep_registry();
         control.keep_routes();
+        control.keep_refreshed();
         Ok(control)
     }
 }

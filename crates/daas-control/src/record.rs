@@ -1,6 +1,6 @@
 //! What is remembered of a stand and of a project.
 
-use daas_api::ProjectSource;
+use daas_api::{MakeRequest, ProjectSource};
 use daas_model::{Grant, NodeName, ProjectName, Span, StandId, StandName, StandSpec};
 use daas_plan::{Addresses, Power};
 use daas_store::Record;
@@ -62,6 +62,30 @@ pub struct Once {
 
 impl Record for StandRecord {
     const KIND: &'static str = "stand";
+}
+
+/// How an image was made from packages; its key is the image's whole name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MadeRecord {
+    /// What was asked for, with the name.
+    pub request: MakeRequest,
+    /// When it was last made, Unix milliseconds.
+    pub made_ms: u64,
+}
+
+impl Record for MadeRecord {
+    const KIND: &'static str = "made-image";
+}
+
+/// When all images were last refreshed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefreshRecord {
+    /// Unix milliseconds.
+    pub at_ms: u64,
+}
+
+impl Record for RefreshRecord {
+    const KIND: &'static str = "image-refresh";
 }
 
 /// What an administrator granted to a project; its key is the project's name.

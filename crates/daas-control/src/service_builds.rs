@@ -438,7 +438,7 @@ impl Control {
     }
 
     /// Waits until nobody else makes the image.
-    async fn making(&self, image: &ImageName) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(crate) async fn making(&self, image: &ImageName) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut all = self
                 .in_the_making

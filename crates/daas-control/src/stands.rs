@@ -544,6 +544,7 @@ fn word(kind: OperationKind) -> &'static str {
         OperationKind::Pull => "pull",
         OperationKind::Make => "make",
         OperationKind::Build => "build",
+        OperationKind::Refresh => "refresh",
     }
 }
 

@@ -142,7 +142,8 @@ impl Status {
             | OperationKind::Down
             | OperationKind::Pull
             | OperationKind::Make
-            | OperationKind::Build => Verdict::Done,
+            | OperationKind::Build
+            | OperationKind::Refresh => Verdict::Done,
             OperationKind::Up
             | OperationKind::Start
             | OperationKind::Restart

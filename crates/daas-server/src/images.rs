@@ -11,13 +11,13 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::{Buf, BytesMut};
 use daas_api::endpoint::{
-    IMAGE_BUILD, IMAGE_LOAD, IMAGE_MAKE, IMAGE_PRUNE, IMAGE_PULL, IMAGE_REMOVE, IMAGE_SAVE,
-    IMAGE_SHOW, IMAGE_TAG, IMAGES_LIST, TAR,
+    IMAGE_BUILD, IMAGE_LOAD, IMAGE_MAKE, IMAGE_PRUNE, IMAGE_PULL, IMAGE_REFRESH, IMAGE_REMOVE,
+    IMAGE_SAVE, IMAGE_SHOW, IMAGE_TAG, IMAGES_LIST, TAR,
 };
 use daas_api::platform::ByteFlow;
 use daas_api::{
     Accepted, BuildRequest, Failure, ImageRemoved, ImageView, Loaded, MAX_BUILD_HEAD, MakeRequest,
-    Page, PageQuery, PruneRequest, Pruned, PullRequest, TagRequest,
+    Page, PageQuery, PruneRequest, Pruned, PullRequest, RefreshRequest, TagRequest,
 };
 use daas_model::{ImageName, Kind};
 use futures_util::StreamExt;
@@ -31,6 +31,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route(Access::Operate, &IMAGE_SAVE, save)
         .route(Access::Operate, &IMAGE_PULL, pull)
         .route(Access::Operate, &IMAGE_MAKE, make)
+        .route(Access::Operate, &IMAGE_REFRESH, refresh)
         .route(Access::Operate, &IMAGE_BUILD, build)
         .route(Access::Operate, &IMAGE_LOAD, load)
         .route(Access::Operate, &IMAGE_PRUNE, prune)
@@ -95,6 +96,22 @@ async fn make(
             app.platform
                 .images()
                 .make(&identity.caller, request)
+                .await?,
+        ),
+    ))
+}
+
+async fn refresh(
+    State(app): State<App>,
+    Who(identity): Who,
+    Input(request): Input<RefreshRequest>,
+) -> Result<(StatusCode, Json<Accepted>), Refused> {
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(
+            app.platform
+                .images()
+                .refresh(&identity.caller, request)
                 .await?,
         ),
     ))

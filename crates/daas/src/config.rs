@@ -5,7 +5,7 @@ use daas_model::{ByteSize, Cpus, Limits, Span, Subnet};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -72,6 +72,11 @@ pub(crate) struct Config {
     pub(crate) registry: RegistryConfig,
     pub(crate) ingress: IngressConfig,
     pub(crate) dns: DnsConfig,
+    /// Blocks that stands with a way out may reach though they are not public.
+    pub(crate) reachable: Vec<Subnet>,
+    pub(crate) builds: BuildsConfig,
+    /// How often images of packages are made anew.
+    pub(crate) refresh: Option<Span>,
 }
 
 /// The way in from outside.
@@ -110,6 +115,15 @@ impl Addresses {
             }),
         }
     }
+}
+
+/// How images are built.
+#[derive(Debug, Clone)]
+pub(crate) struct BuildsConfig {
+    /// Authorities that commands of builds trust: a file in PEM form.
+    pub(crate) certificates: Option<PathBuf>,
+    /// How much the caches of one project may hold.
+    pub(crate) caches: ByteSize,
 }
 
 /// The registry of the house.
@@ -151,6 +165,8 @@ struct Text {
     registry: RegistryText,
     ingress: IngressText,
     dns: DnsText,
+    egress: EgressText,
+    builds: BuildsText,
     cgroup: Option<String>,
 }
 
@@ -175,6 +191,8 @@ impl Default for Text {
             registry: RegistryText::default(),
             ingress: IngressText::default(),
             dns: DnsText::default(),
+            egress: EgressText::default(),
+            builds: BuildsText::default(),
             cgroup: None,
         }
     }
@@ -213,6 +231,71 @@ struct LimitsText {
 struct ImagesText {
     mirrors: BTreeMap<String, Vec<String>>,
     insecure: Vec<String>,
+    refresh: Option<String>,
+}
+
+impl ImagesText {
+    /// Returns how often images are refreshed; never where nothing is said.
+    fn refresh(&self) -> Result<Option<Span>, Fault> {
+        let span = match self.refresh.as_deref() {
+            None | Some("never") => return Ok(None),
+            Some("daily") => Span::secs(24 * 3600),
+            Some("weekly") => Span::secs(7 * 24 * 3600),
+            Some("monthly") => Span::secs(30 * 24 * 3600),
+            Some(text) => Span::parse(text).map_err(|e| ("images.refresh", e.into()))?,
+        };
+        if span.0.as_secs() < 3600 {
+            let why = "images are made anew every hour at most";
+            return Err(("images.refresh", why.into()));
+        }
+        Ok(Some(span))
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EgressText {
+    allow: Vec<String>,
+}
+
+impl EgressText {
+    /// Returns what it says; an address alone is a block of one.
+    fn read(&self) -> Result<Vec<Subnet>, Fault> {
+        let block = |text: &String| {
+            let alone = text.parse::<IpAddr>().map(|address| Subnet {
+                address,
+                prefix: if address.is_ipv4() { 32 } else { 128 },
+            });
+            alone.or_else(|_| Subnet::parse(text))
+        };
+        self.allow
+            .iter()
+            .map(|text| block(text).map_err(|e| ("egress.allow", e.into())))
+            .collect()
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BuildsText {
+    certificates: Option<PathBuf>,
+    caches: Option<String>,
+}
+
+impl BuildsText {
+    /// Returns what it says, with its defaults.
+    fn read(self) -> Result<BuildsConfig, Fault> {
+        let caches = self
+            .caches
+            .map_or(Ok(daas_control::CACHES_OF_BUILDS), |text| {
+                ByteSize::parse(&text)
+            })
+            .map_err(|e| ("builds.caches", e.into()))?;
+        Ok(BuildsConfig {
+            certificates: self.certificates,
+            caches,
+        })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -393,6 +476,10 @@ impl Config {
             listen: text.listen,
             limits,
             spares: text.stands.spares,
+            refresh: text
+                .images
+                .refresh()
+                .map_err(|(key, source)| fault(key)(source))?,
             mirrors: text.images.mirrors,
             insecure: text.images.insecure,
             cgroup: text
@@ -405,6 +492,14 @@ impl Config {
                 .map_err(|(key, source)| fault(key)(source))?,
             ingress,
             dns,
+            reachable: text
+                .egress
+                .read()
+                .map_err(|(key, source)| fault(key)(source))?,
+            builds: text
+                .builds
+                .read()
+                .map_err(|(key, source)| fault(key)(source))?,
         })
     }
 }
@@ -445,6 +540,18 @@ mod tests {
         assert!(registry.listen.len() == 1 && !registry.listen_is_default);
         assert_eq!(registry.grace, Span::secs(7200));
         assert!(parse("registry: {certificate: /x}\n").is_err());
+        let egress =
+            parse("egress: {allow: [10.1.0.0/16, 192.0.2.7]}\nbuilds: {caches: 2 GiB}\n").unwrap();
+        let blocks: Vec<String> = egress.reachable.iter().map(ToString::to_string).collect();
+        assert_eq!(blocks, ["10.1.0.0/16", "192.0.2.7/32"]);
+        assert_eq!(egress.builds.caches, ByteSize::gib(2));
+        assert!(parse("egress: {allow: [home]}\n").is_err());
+        let refresh = |text: &str| {
+            parse(&format!("images: {{refresh: {text}}}\n")).map(|config| config.refresh)
+        };
+        assert_eq!(refresh("weekly").unwrap(), Some(Span::secs(604_800)));
+        assert_eq!(refresh("never").unwrap(), None);
+        assert!(refresh("1s").is_err() && refresh("often").is_err());
         let error = parse("stnads: {}\n").unwrap_err();
         assert!(
             daas_model::render_chain(&error).contains("stnads"),

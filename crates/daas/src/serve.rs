@@ -195,6 +195,11 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         state: config.state.clone(),
         addresses: HostRange::new(config.addresses),
         limits: config.limits,
+        builds: daas_control::BuildSettings {
+            certificates: config.builds.certificates.clone(),
+            caches: config.builds.caches,
+        },
+        refresh: config.refresh,
     };
     let control = Control::start(
         control_config,
@@ -242,6 +247,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         spare_disk: config.limits.disk,
         registries: outside(config),
         upstreams: upstreams(),
+        reachable: config.reachable.clone(),
     }
 }
 

@@ -55,6 +55,7 @@ async fn serve(
         spare_disk: Limits::default().disk,
         registries: RegistrySettings::default(),
         upstreams: Vec::new(),
+        reachable: Vec::new(),
     };
     let engine = LocalEngine::start(config, zygote, Arc::new(images), tasks.clone()).await?;
     // What the daemon does at its start with stands that no record knows.
@@ -82,7 +83,12 @@ async fn serve(
         let silent: daas_engine::Teller = Arc::new(|_| ());
         daas_engine::Engine::apply(&engine, &order, &daas_plan::Step::Close, &silent).await?;
     }
-    let builder = Builder::open(engine.clone(), tasks.clone(), state.join("build"))?;
+    let builder = Builder::open(
+        engine.clone(),
+        tasks.clone(),
+        state.join("build"),
+        daas_build::BuildSettings::default(),
+    )?;
     // rules: print here: lines for the program that asked
     println!("{}", json!({"ready": true}));
     let (lines, mut incoming) = tokio::sync::mpsc::channel::<String>(16);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clap::Args;
 use daas_api::platform::BoxDuplex;
 use daas_api::{ExecRequest, Failure, Frame, read_frame, write_frame};
-use daas_model::Kind;
+use daas_model::{Kind, NodeName, StandName};
 use std::collections::BTreeMap;
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -56,12 +56,6 @@ pub(crate) async fn run(exec: Exec, talk: &Talk) -> Result<(), Stop> {
         .into());
     }
     let node = exec.target.node(talk).await?;
-    // Before the size is read: a change in between would be lost.
-    let sizes = if exec.tty {
-        signal(SignalKind::window_change()).ok()
-    } else {
-        None
-    };
     let request = ExecRequest {
         command: exec.command,
         user: exec.user,
@@ -69,13 +63,27 @@ pub(crate) async fn run(exec: Exec, talk: &Talk) -> Result<(), Stop> {
         environment: environment(exec.env)?,
         tty: exec.tty,
         stdin: exec.interactive,
-        size: if exec.tty { tty::size() } else { None },
+        size: None,
     };
-    let connection = talk
-        .client
-        .exec(&exec.target.stand, &node, &request)
-        .await?;
-    let raw = if exec.tty {
+    session(&exec.target.stand, &node, request, talk).await
+}
+
+/// Runs a program in a node with this side's input, output and terminal; its exit code is that of this program.
+pub(crate) async fn session(
+    stand: &StandName,
+    node: &NodeName,
+    mut request: ExecRequest,
+    talk: &Talk,
+) -> Result<(), Stop> {
+    // Before the size is read: a change in between would be lost.
+    let sizes = if request.tty {
+        signal(SignalKind::window_change()).ok()
+    } else {
+        None
+    };
+    request.size = if request.tty { tty::size() } else { None };
+    let connection = talk.client.exec(stand, node, &request).await?;
+    let raw = if request.tty {
         Some(tty::Raw::enter().map_err(Stop::io("set the mode of", "the terminal"))?)
     } else {
         None
@@ -83,7 +91,7 @@ pub(crate) async fn run(exec: Exec, talk: &Talk) -> Result<(), Stop> {
     let (from, to) = tokio::io::split(connection);
     let ended = tokio::select! {
         ended = output(from, talk) => ended,
-        ended = input(to, exec.interactive, sizes) => ended,
+        ended = input(to, request.stdin, sizes) => ended,
     };
     drop(raw);
     match ended? {

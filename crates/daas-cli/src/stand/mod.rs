@@ -1,11 +1,11 @@
 //! `daas stand <verb>`: one file per verb.
 
 mod act;
-mod build;
+pub(crate) mod build;
 mod copy;
 mod down;
 mod events;
-mod exec;
+pub(crate) mod exec;
 mod forward;
 mod list;
 mod logs;

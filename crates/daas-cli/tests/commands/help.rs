@@ -17,12 +17,21 @@ fn the_checked_in_page_tells_every_noun_verb_and_option() {
         ),
         (
             "project",
-            &["check", "dockerfile", "grants", "grant", "revoke"],
+            &[
+                "check",
+                "dockerfile",
+                "environment",
+                "shell",
+                "grants",
+                "grant",
+                "revoke",
+            ],
         ),
         (
             "image",
             &[
-                "list", "show", "build", "pull", "load", "save", "make", "tag", "remove", "prune",
+                "list", "show", "build", "pull", "load", "save", "make", "refresh", "tag",
+                "remove", "prune",
             ],
         ),
         (

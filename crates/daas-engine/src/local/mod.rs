@@ -27,7 +27,7 @@ use crate::publish::Publisher;
 use daas_keeper::launch::KeeperSeed;
 use daas_keeper::protocol::{Request, Response};
 use daas_keeper::zygote::ZygoteHandle;
-use daas_model::{ByteSize, ImageName, StandId, StandObserved, StandSpec};
+use daas_model::{ByteSize, ImageName, StandId, StandObserved, StandSpec, Subnet};
 use daas_plan::Step;
 use daas_tasks::Supervisor;
 use std::collections::{BTreeMap, HashMap};
@@ -56,6 +56,8 @@ pub struct EngineConfig {
     pub registries: daas_image::RegistrySettings,
     /// Name servers that stands with a way out may ask.
     pub upstreams: Vec<SocketAddr>,
+    /// Blocks that stands may reach through the proxy though they are not public.
+    pub reachable: Vec<Subnet>,
 }
 
 /// The engine of this machine. A clone is another handle of the same.
@@ -137,7 +139,12 @@ impl LocalEngine {
         let proxy = EgressProxy::new(
             dialer.clone(),
             tasks.clone(),
-            ProxyConfig::default(),
+            ProxyConfig {
+                outbound: crate::egress::Outbound {
+                    allow: config.reachable.clone(),
+                },
+                ..ProxyConfig::default()
+            },
             accesses,
         );
         tasks.run("accesses through the proxy", |shutdown| {

@@ -88,6 +88,16 @@ pub struct MakeRequest {
     pub keep_docs: bool,
 }
 
+impl MakeRequest {
+    /// Returns the name that the image will have.
+    ///
+    /// # Errors
+    /// [`ImageError::BadMake`] for a request that makes no sense.
+    pub fn image_name(&self) -> Result<ImageName, ImageError> {
+        Plan::of(self).map(|plan| plan.name)
+    }
+}
+
 /// Ends the programs of a make when nobody waits for it any more.
 #[derive(Clone, Default)]
 struct Leash {

@@ -58,6 +58,9 @@ impl Described {
         };
         if self.installs() {
             found.insert(PACKAGES.to_owned(), image(self.runtime()));
+        } else {
+            // The bare base comes from the same sources as what is built on it, and needs no registry.
+            found.insert(self.base.clone(), image(Vec::new()));
         }
         if self.needs_tools() && !self.more_tools().is_empty() {
             found.insert(TOOLS.to_owned(), image(self.tools()));
@@ -102,7 +105,7 @@ impl Described {
                 (&self.npm, &["ca-certificates", "npm"]),
                 (
                     &self.cargo,
-                    &["ca-certificates", "cargo", "gcc", "libc6-dev"],
+                    &["ca-certificates", self.cargo_package(), "gcc", "libc6-dev"],
                 ),
             ] {
                 if !used.is_empty() {
@@ -114,6 +117,16 @@ impl Described {
         let mut more = sorted(all);
         more.retain(|p| !runtime.contains(p));
         more
+    }
+
+    /// Returns the package with cargo. Debian 12's own is of 2022: it reads neither today's index nor today's edition, so the one
+    /// that Debian keeps new for its browsers is taken.
+    fn cargo_package(&self) -> &'static str {
+        if self.base == "debian:bookworm" {
+            "cargo-web"
+        } else {
+            "cargo"
+        }
     }
 
     /// Returns all packages that building needs.

@@ -214,5 +214,52 @@ fn root_a_described_service_is_built_comes_up_and_answers() {
         .unwrap()
         .count();
     assert!(after < before + 10, "{before} blobs, then {after}");
+    refreshed(&api);
+    assert_eq!(get("index.html"), "second\n");
     api.down("pages").unwrap();
+}
+
+/// Refreshes the packages of the described service: first in vain, then from what somebody else put under their name.
+fn refreshed(api: &Api) {
+    let images = api.get("/images").unwrap();
+    let names = images["items"].as_array().unwrap().iter();
+    let packages = names
+        .filter_map(|image| image["names"][0].as_str())
+        .find(|name| name.contains("daas-packages/"))
+        .unwrap();
+    let refresh = |in_use: bool| {
+        let request = json!({"images": [packages], "in_use": in_use});
+        let accepted = api.post("/images/refresh", &request).unwrap();
+        api.wait_all(&accepted).unwrap();
+        let id = accepted["operations"][0]["operation"].as_str().unwrap();
+        let path = format!("/operations/{id}/log");
+        let mut log = String::new();
+        let mut answer = api.ask("GET", &path, &[], &[]).unwrap();
+        std::io::Read::read_to_string(&mut answer, &mut log).unwrap();
+        log
+    };
+    let log = refresh(false);
+    assert!(log.contains("nothing is newer"), "{log}");
+    let other = json!({"image": "pages-web", "name": packages});
+    api.post("/images/tag", &other).unwrap();
+    let log = refresh(false);
+    assert!(
+        log.contains("left as it is: stand `pages` runs it"),
+        "{log}"
+    );
+    let log = refresh(true);
+    assert!(log.contains("other files of the same packages"), "{log}");
+    assert!(
+        log.contains("stand `pages`: its images are built anew"),
+        "{log}"
+    );
+    let unknown = json!({"images": ["never:made"]});
+    let refused = api.post("/images/refresh", &unknown).unwrap_err();
+    let refused = refused.downcast_ref::<Refused>().unwrap();
+    assert_eq!(refused.problem["code"], "image-not-made");
+}
+
+#[test]
+fn root_python_packages_of_a_description_come_from_their_registry_and_their_tools_stay_out() {
+    xtask::trials::language(program(), &xtask::trials::PYTHON).unwrap();
 }
