@@ -24,6 +24,8 @@ pub(crate) struct Caches {
 #[derive(Debug)]
 pub(crate) struct InUse {
     pub(crate) path: PathBuf,
+    /// Whether it was made just now, and holds nothing.
+    pub(crate) fresh: bool,
     _turn: Turn,
     /// A cache that only this command sees.
     _own: Option<crate::stubs::Scratch>,
@@ -92,13 +94,15 @@ impl Caches {
                     dress(own.path(), wanted)?;
                     return Ok(InUse {
                         path: spare,
+                        fresh: true,
                         _turn: Turn::None,
                         _own: Some(own),
                     });
                 }
             },
         };
-        if !path.exists() {
+        let fresh = !path.exists();
+        if fresh {
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -112,6 +116,7 @@ impl Caches {
         }
         Ok(InUse {
             path,
+            fresh,
             _turn: turn,
             _own: None,
         })

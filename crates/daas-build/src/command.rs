@@ -4,7 +4,8 @@ use crate::caches::{InUse, size_of};
 use crate::error::BuildError;
 use crate::follow::Piece;
 use crate::job::{Job, at_step};
-use crate::mounts::Mounts;
+use crate::mask::Mask;
+use crate::mounts::{CacheMount, Mounts};
 use crate::progress::Event;
 use crate::stage::{Stage, draft, wrong};
 use crate::stand::Command;
@@ -137,12 +138,26 @@ async fn execute(
     key: &Digest,
 ) -> Result<(daas_image::Packed, daas_image::Layer), BuildError> {
     let mut caches: Vec<InUse> = Vec::new();
-    for (wanted, target, read_only) in std::mem::take(&mut mounts.caches) {
+    for mount in std::mem::take(&mut mounts.caches) {
+        let CacheMount {
+            wanted,
+            target,
+            read_only,
+            fill,
+        } = mount;
         let cache = job
             .builder
             .caches()
             .take(&wanted, job.place("cache"))
             .await?;
+        if let Some((tree, source)) = fill.filter(|_| cache.fresh) {
+            let (path, at) = (cache.path.clone(), step.clone());
+            job.blocking("fill a cache of builds", move || {
+                let tree = tree.open().map_err(|e| at_step(&at, e))?;
+                crate::gather::fill(tree, &source, &path)
+            })
+            .await?;
+        }
         mounts.list.push(MountLaunch {
             source: MountLaunchSource::Bind {
                 path: cache.path.clone(),
@@ -162,8 +177,10 @@ async fn execute(
         files: mounts.files,
     };
     let last: Arc<Mutex<Tail>> = Arc::default();
-    let (tail, tell) = (last.clone(), job.tell.clone());
-    let hear = move |piece: Piece| {
+    let secrets = job.request.secrets.values().map(Vec::as_slice);
+    let mask = Arc::new(Mutex::new(Mask::of(secrets)));
+    let (tail, tell, hidden) = (last.clone(), job.tell.clone(), mask.clone());
+    let pass_on = Arc::new(move |piece: Piece| {
         tail.lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take(&piece.bytes);
@@ -171,6 +188,16 @@ async fn execute(
             step: number,
             piece,
         });
+    });
+    let told = pass_on.clone();
+    let hear = move |piece: Piece| {
+        let bytes = hidden
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pass(piece.error, &piece.bytes);
+        if !bytes.is_empty() {
+            told(Piece { bytes, ..piece });
+        }
     };
     let ran = job.stand.run(&name, command, OUTPUT, hear);
     let ended = tokio::select! {
@@ -179,6 +206,15 @@ async fn execute(
             return Err(ceiling(step, format!("caches of {}", job.builder.caches().cap())));
         }
     };
+    for error in [false, true] {
+        let bytes = mask
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .rest(error);
+        if !bytes.is_empty() {
+            pass_on(Piece { error, bytes });
+        }
+    }
     trim(job, caches).await;
     if let Some(words) = ended.ceiling {
         return Err(ceiling(step, words));

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -119,6 +119,7 @@ impl Builder {
                 part,
                 tree,
                 who,
+                keeps_owner: false,
                 budget: Budget::default(),
                 entries: 0,
                 bytes: 0,
@@ -129,10 +130,34 @@ impl Builder {
     }
 }
 
+/// Fills a cache with what is in the folder `source` of `tree`, owners and modes included. Blocks.
+pub(crate) fn fill(tree: Merged, source: &str, target: &Path) -> Result<(), BuildError> {
+    let part = Gathered {
+        folder: PathBuf::from("/"),
+        part: String::new(),
+        ignore: Ignore::default(),
+    };
+    let (mut at, _) = tree
+        .land(source.as_bytes())
+        .map_err(|e| BuildError::io("look at", source)(e.into()))?;
+    let mut copying = Copying {
+        part: &part,
+        tree,
+        who: OnBehalfOf::Root,
+        keeps_owner: true,
+        budget: Budget::default(),
+        entries: 0,
+        bytes: 0,
+    };
+    copying.folder(&mut at, target)
+}
+
 struct Copying<'a> {
     part: &'a Gathered,
     tree: Merged,
     who: OnBehalfOf,
+    /// Whether owners mean something: files of an image or a stage.
+    keeps_owner: bool,
     budget: Budget,
     entries: u64,
     bytes: u64,
@@ -200,35 +225,46 @@ impl Copying<'_> {
                     .create(&target)
                     .map_err(self.failed(&inside))?;
                 self.folder(parts, &target)?;
-                dress(&found, &target).map_err(self.failed(&inside))
+                self.dress(&found, &target).map_err(self.failed(&inside))
             }
             FileType::RegularFile => {
                 self.count(u64::try_from(found.stat().st_size).unwrap_or(0))?;
                 // Between files of one file system the kernel shares blocks where it can.
                 let copy = || -> io::Result<()> {
                     io::copy(&mut found.open()?, &mut File::create_new(&target)?)?;
-                    dress(&found, &target)
+                    self.dress(&found, &target)
                 };
                 copy().map_err(self.failed(&inside))
             }
             FileType::Symlink => {
                 self.count(0)?;
                 let to = found.link().map_err(self.failed(&inside))?;
-                symlink(OsStr::from_bytes(&to), &target).map_err(self.failed(&inside))
+                symlink(OsStr::from_bytes(&to), &target)
+                    .and_then(|()| self.own(&found, &target))
+                    .map_err(self.failed(&inside))
             }
             _ => Ok(()),
         }
     }
-}
 
-/// Gives a copy the mode and the time of what it was made from.
-fn dress(found: &Found, target: &Path) -> io::Result<()> {
-    fs::set_permissions(
-        target,
-        fs::Permissions::from_mode(found.stat().st_mode & 0o7777),
-    )?;
-    let seconds = u64::try_from(found.stat().st_mtime).unwrap_or(0);
-    File::open(target)?.set_modified(UNIX_EPOCH + Duration::from_secs(seconds))
+    fn own(&self, found: &Found, target: &Path) -> io::Result<()> {
+        if self.keeps_owner {
+            lchown(target, Some(found.stat().st_uid), Some(found.stat().st_gid))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a copy the owner, if that means something, the mode and the time of what it was made from.
+    fn dress(&self, found: &Found, target: &Path) -> io::Result<()> {
+        // First the owner: a change of it takes set-id bits away.
+        self.own(found, target)?;
+        fs::set_permissions(
+            target,
+            fs::Permissions::from_mode(found.stat().st_mode & 0o7777),
+        )?;
+        let seconds = u64::try_from(found.stat().st_mtime).unwrap_or(0);
+        File::open(target)?.set_modified(UNIX_EPOCH + Duration::from_secs(seconds))
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +283,7 @@ mod tests {
             tree: Merged::open([folder]).unwrap(),
             part: &part,
             who,
+            keeps_owner: false,
             budget: Budget::default(),
             entries: 0,
             bytes: 0,

@@ -16,6 +16,7 @@ mod follow;
 mod gather;
 mod glob;
 mod job;
+mod mask;
 mod mounts;
 mod owner;
 mod paths;

@@ -25,10 +25,19 @@ pub(crate) struct Mounts {
     pub(crate) authorities: BTreeMap<String, String>,
     /// Places that must exist, and whether as a folder.
     pub(crate) targets: Vec<(String, bool)>,
-    /// Caches, where they are mounted, and whether they cannot be written.
-    pub(crate) caches: Vec<(Wanted, String, bool)>,
+    /// Caches.
+    pub(crate) caches: Vec<CacheMount>,
     /// What counts for the key.
     pub(crate) words: Vec<String>,
+}
+
+/// A cache that a command gets.
+pub(crate) struct CacheMount {
+    pub(crate) wanted: Wanted,
+    pub(crate) target: String,
+    pub(crate) read_only: bool,
+    /// What an empty cache begins with: a tree, and a folder in it.
+    pub(crate) fill: Option<(Tree, String)>,
 }
 
 /// Where a command finds the authorities of this machine.
@@ -84,7 +93,18 @@ impl Mounts {
                     read_only: mount.read_only,
                 });
             }
-            MountKind::Cache { .. } => self.cache(stage.job, step, mount, target)?,
+            MountKind::Cache { from, source, .. } => {
+                let fill = match from {
+                    Some(from) => {
+                        let tree = tree(stage, step, Some(from)).await?;
+                        let source = source.clone();
+                        let (_, digest) = look(stage.job, step, &tree, &source).await?;
+                        Some((tree, source, digest))
+                    }
+                    None => None,
+                };
+                self.cache(stage.job, mount, target, fill);
+            }
             MountKind::Tmpfs { size } => {
                 self.words.push(format!("tmpfs {target}"));
                 self.targets.push((target.clone(), true));
@@ -129,13 +149,12 @@ impl Mounts {
     fn cache(
         &mut self,
         job: &Job,
-        step: &Step,
         mount: &Mount,
         target: String,
-    ) -> Result<(), BuildError> {
+        fill: Option<(Tree, String, String)>,
+    ) {
         let MountKind::Cache {
             id,
-            from,
             sharing,
             mode,
             uid,
@@ -143,16 +162,13 @@ impl Mounts {
             ..
         } = &mount.kind
         else {
-            return Ok(());
+            return;
         };
-        if from.is_some() {
-            return Err(bad(
-                step,
-                "a cache that begins with files of `from` is not supported".into(),
-                "mount them beside it by `type=bind` and copy them in the command",
-            ));
+        let mut id = id.clone().unwrap_or_else(|| target.clone());
+        if let Some((_, _, digest)) = &fill {
+            // As in BuildKit, a cache that begins with other files is another cache.
+            id = format!("{id} {digest}");
         }
-        let id = id.clone().unwrap_or_else(|| target.clone());
         // What a cache holds does not count for the key, only that it is there.
         self.words.push(format!("cache {target} {id}"));
         self.targets.push((target.clone(), true));
@@ -164,8 +180,12 @@ impl Mounts {
             uid: uid.unwrap_or(0),
             gid: gid.unwrap_or(0),
         };
-        self.caches.push((wanted, target, mount.read_only));
-        Ok(())
+        self.caches.push(CacheMount {
+            wanted,
+            target,
+            read_only: mount.read_only,
+            fill: fill.map(|(tree, source, _)| (tree, source)),
+        });
     }
 
     /// Gives a secret as a variable, a file, or both. Its content counts for nothing: not for the key, the history, or the layer.

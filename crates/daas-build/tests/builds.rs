@@ -567,6 +567,83 @@ fn root_an_archive_is_unpacked_by_add_and_a_bomb_is_refused() {
     assert_eq!((meta.uid(), meta.gid()), (33, 34));
     let answer = builder.build(&place, "FROM scratch\nADD bomb.tar.gz /\n", json!({}));
     assert!(answer.failed().1.contains("bomb"), "{}", answer.value);
+    // The two that only archives may have are bounded as well.
+    for (program, name) in [("xz", "bomb.tar.xz"), ("bzip2", "bomb.tar.bz2")] {
+        let packed = fs::File::create(place.context().join(name)).unwrap();
+        let status = Command::new("tar")
+            .args(["--create", "--file=-", "--use-compress-program", program])
+            .args(["--directory", zeros.parent().unwrap().to_str().unwrap()])
+            .arg(zeros.file_name().unwrap())
+            .stdout(packed)
+            .status()
+            .unwrap();
+        assert!(status.success(), "{program}");
+        let answer = builder.build(&place, &format!("FROM scratch\nADD {name} /\n"), json!({}));
+        assert!(answer.failed().1.contains("bomb"), "{}", answer.value);
+    }
+    builder.end();
+    place.assert_clean();
+}
+
+#[test]
+fn root_a_new_cache_begins_with_files_of_a_stage_and_goes_its_own_way() {
+    let place = Place::new();
+    let mut builder = place.builder();
+    let file = |seed: &str, run: &str| {
+        format!(
+            "{BASE}FROM base AS seed\nRUN mkdir -p /seed/deep; echo {seed} > /seed/deep/file; chown 33:35 /seed/deep; chmod 2750 /seed/deep\nFROM base\nRUN --mount=type=cache,target=/c,from=seed,source=/seed {run}\n"
+        )
+    };
+    let first = builder.build(
+        &place,
+        &file(
+            "one",
+            "cat /c/deep/file; stat -c '%u:%g %a' /c/deep; echo more > /c/more",
+        ),
+        json!({}),
+    );
+    first.digest();
+    assert!(
+        first.output().ends_with("one\n33:35 2750\n"),
+        "{}",
+        first.output()
+    );
+    let again = builder.build(&place, &file("one", "cat /c/deep/file /c/more"), json!({}));
+    again.digest();
+    assert!(
+        again.output().ends_with("one\nmore\n"),
+        "{}",
+        again.output()
+    );
+    // Other files to begin with are another cache.
+    let other = builder.build(&place, &file("two", "cat /c/deep/file; ls /c"), json!({}));
+    other.digest();
+    assert!(
+        other.output().ends_with("two\ndeep\n"),
+        "{}",
+        other.output()
+    );
+    builder.end();
+    place.assert_clean();
+}
+
+#[test]
+fn root_secrets_are_hidden_in_what_commands_write() {
+    let place = Place::new();
+    let mut builder = place.builder();
+    let run = "RUN --mount=type=secret,id=token printf 'begin '; cat /run/secrets/token; cat /run/secrets/token >&2; exit 3\n";
+    let secret = json!({"secrets": {"token": "hunter2-and-more"}});
+    let failed = builder.build(&place, &format!("{BASE}{run}"), secret);
+    let output = failed.output();
+    assert!(
+        output.contains("begin ***") && !output.contains("hunter2"),
+        "{output}"
+    );
+    assert!(
+        !failed.value.to_string().contains("hunter2"),
+        "{}",
+        failed.value
+    );
     builder.end();
     place.assert_clean();
 }

@@ -7,6 +7,7 @@
 use crate::trials::program;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -38,6 +39,15 @@ fn page(api: &Api, stand: &str) -> String {
     String::from_utf8_lossy(&ran.out).into_owned()
 }
 
+/// Returns what an operation wrote.
+fn log_of(api: &Api, operation: &Value) -> String {
+    let path = format!("/operations/{}/log", operation.as_str().unwrap());
+    let mut log = String::new();
+    let mut answer = api.ask("GET", &path, &[], &[]).unwrap();
+    answer.read_to_string(&mut log).unwrap();
+    log
+}
+
 #[test]
 fn root_a_service_with_a_dockerfile_is_built_by_the_daemon_when_its_stand_is_asked_for() {
     let bed = bed();
@@ -63,15 +73,7 @@ fn root_a_service_with_a_dockerfile_is_built_by_the_daemon_when_its_stand_is_ask
     assert_eq!(operations.len(), 3, "{accepted}");
     api.wait_all(&accepted).unwrap();
     assert_eq!(page(&api, "shop"), "one\nbuilt for you\n");
-    let first = operations[0]["operation"].as_str().unwrap();
-    let mut log = String::new();
-    std::io::Read::read_to_string(
-        &mut api
-            .ask("GET", &format!("/operations/{first}/log"), &[], &[])
-            .unwrap(),
-        &mut log,
-    )
-    .unwrap();
+    let log = log_of(&api, &operations[0]["operation"]);
     assert!(log.contains("COPY word /word"), "{log}");
 
     // What is there is not built again, unless all is asked for; who says never gets what there is.
@@ -203,17 +205,15 @@ fn root_a_described_service_is_built_comes_up_and_answers() {
     };
     assert_eq!(get("index.html"), "first\n");
     assert_eq!(get("who"), "root\n");
-    // Another description is another image, without anybody asking for a build; its packages are found again.
-    let before = fs::read_dir(daemon.state().join("images/blobs/sha256"))
-        .unwrap()
-        .count();
-    api.up("pages", &Project::of_text(&folder, &text("second")), 0)
+    // Another description is another image, without anybody asking for a build; what did not change is found again.
+    let second = Project::of_text(&folder, &text("second"));
+    let accepted = api
+        .post("/stands", &asked(&second, "pages", "missing"))
         .unwrap();
+    api.wait_all(&accepted).unwrap();
     assert_eq!(get("index.html"), "second\n");
-    let after = fs::read_dir(daemon.state().join("images/blobs/sha256"))
-        .unwrap()
-        .count();
-    assert!(after < before + 10, "{before} blobs, then {after}");
+    let log = log_of(&api, &accepted["operations"][0]["operation"]);
+    assert!(log.contains("CACHED"), "{log}");
     refreshed(&api);
     assert_eq!(get("index.html"), "second\n");
     api.down("pages").unwrap();
@@ -231,12 +231,7 @@ fn refreshed(api: &Api) {
         let request = json!({"images": [packages], "in_use": in_use});
         let accepted = api.post("/images/refresh", &request).unwrap();
         api.wait_all(&accepted).unwrap();
-        let id = accepted["operations"][0]["operation"].as_str().unwrap();
-        let path = format!("/operations/{id}/log");
-        let mut log = String::new();
-        let mut answer = api.ask("GET", &path, &[], &[]).unwrap();
-        std::io::Read::read_to_string(&mut answer, &mut log).unwrap();
-        log
+        log_of(api, &accepted["operations"][0]["operation"])
     };
     let log = refresh(false);
     assert!(log.contains("nothing is newer"), "{log}");
