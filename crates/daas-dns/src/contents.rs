@@ -7,7 +7,7 @@ use crate::data::Data;
 use crate::kind::RrType;
 use crate::name::{Key, Name};
 use crate::zone::{Node, RrSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One record of a source.
@@ -42,7 +42,7 @@ pub enum Source {
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     names: BTreeMap<Name, BTreeMap<Source, Vec<Resource>>>,
-    of: BTreeMap<Source, Vec<Name>>,
+    of: BTreeMap<Source, BTreeSet<Name>>,
 }
 
 impl Contents {
@@ -59,7 +59,7 @@ impl Contents {
                 touched.push(name);
             }
         }
-        let names: Vec<Name> = fresh.keys().cloned().collect();
+        let names: BTreeSet<Name> = fresh.keys().cloned().collect();
         for (name, records) in fresh {
             if self.get(&name, source) != records.as_slice() {
                 self.set(&name, source, records);
@@ -75,9 +75,10 @@ impl Contents {
     /// Puts the records that a source has under one name.
     pub(crate) fn replace_name(&mut self, source: &Source, name: &Name, records: Vec<Resource>) {
         let names = self.of.entry(source.clone()).or_default();
-        names.retain(|other| other != name);
-        if !records.is_empty() {
-            names.push(name.clone());
+        if records.is_empty() {
+            names.remove(name);
+        } else {
+            names.insert(name.clone());
         }
         if names.is_empty() {
             self.of.remove(source);
@@ -105,6 +106,15 @@ impl Contents {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// Returns the records of a name with their sources.
+    pub(crate) fn of_name(&self, name: &Name) -> impl Iterator<Item = (&Source, &Resource)> {
+        self.names
+            .get(name)
+            .into_iter()
+            .flatten()
+            .flat_map(|(source, records)| records.iter().map(move |record| (source, record)))
+    }
+
     /// Returns every record with its source, by name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&Source, &Resource)> {
         self.names.values().flat_map(|of_name| {
@@ -117,6 +127,11 @@ impl Contents {
     /// Returns who has records.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.of.keys()
+    }
+
+    /// Returns how many names a source has.
+    pub(crate) fn count(&self, source: &Source) -> usize {
+        self.of.get(source).map_or(0, BTreeSet::len)
     }
 
     /// Returns every name.

@@ -20,6 +20,8 @@ pub(crate) struct Asker {
 pub(crate) enum Act {
     /// The answer stands in the writer.
     Reply,
+    /// It takes longer than a look: [`crate::late::answer`].
+    Late,
     /// Nobody is answered.
     Silence,
 }
@@ -51,6 +53,8 @@ impl Desk {
             }
         };
         match request.header.opcode() {
+            _ if request.tsig.is_some() => Act::Late,
+            opcode::UPDATE => Act::Late,
             opcode::QUERY => self.query(&request, asker),
             _ => self.refuse(&request, asker, Rcode::REFUSED),
         }
@@ -63,7 +67,7 @@ impl Desk {
         match request.question.kind {
             // Records of the message itself cannot be asked for.
             RrType::OPT | RrType::TSIG => return self.refuse(request, asker, Rcode::FORM_ERR),
-            RrType::AXFR | RrType::IXFR => return self.refuse(request, asker, Rcode::REFUSED),
+            RrType::AXFR | RrType::IXFR => return Act::Late,
             // Mail of 1983, and the making of keys.
             RrType(249 | 253 | 254) => return self.refuse(request, asker, Rcode::NOT_IMP),
             _ => {}

@@ -19,6 +19,8 @@ use std::time::Duration;
 const SERIALS_AHEAD: u32 = 1000;
 /// How long changes are gathered before the serials are written.
 const SERIALS_PAUSE: Duration = Duration::from_secs(1);
+/// How many messages over UDP are worked on at once; more are lost, as the network loses them, and come again.
+const MOST_LATE: usize = 1024;
 /// Seconds that others may keep the answer to a challenge; the next one is another.
 const CHALLENGE_TTL: u32 = 1;
 
@@ -33,12 +35,16 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) tasks: Supervisor,
     books: Mutex<Books>,
+    /// One change of what is kept at a time, from the look to the disk.
+    pub(crate) keeping: tokio::sync::Mutex<()>,
     pub(crate) published: Published,
     challenges: AtomicU64,
+    /// Places for messages over UDP whose answer takes time.
+    pub(crate) late: Arc<tokio::sync::Semaphore>,
     serials: Wake,
 }
 
-type Books = BTreeMap<Arc<[u8]>, Book>;
+pub(crate) type Books = BTreeMap<Arc<[u8]>, Book>;
 
 impl fmt::Debug for Dns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,12 +59,15 @@ impl fmt::Debug for Dns {
 pub(crate) struct Published {
     table: Mutex<Arc<Table>>,
     turn: AtomicU64,
+    /// Tells that there is a new table.
+    pub(crate) news: tokio::sync::Notify,
 }
 
 impl Published {
     fn put(&self, table: Table) {
         *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
         self.turn.fetch_add(1, Ordering::Release);
+        self.news.notify_waiters();
     }
 
     /// Returns the table of now.
@@ -117,13 +126,16 @@ impl Dns {
             }
             books.insert(key, Book::open(zone.clone(), last)?);
         }
+        crate::kept::load(&store, &mut books)?;
         let inner = Inner {
             settings,
             store,
             tasks: tasks.clone(),
             books: Mutex::new(books),
+            keeping: tokio::sync::Mutex::default(),
             published: Published::default(),
             challenges: AtomicU64::new(1),
+            late: Arc::new(tokio::sync::Semaphore::new(MOST_LATE)),
             serials: Wake::new(),
         };
         let dns = Self {
@@ -131,6 +143,7 @@ impl Dns {
         };
         dns.inner.publish(&dns.inner.books());
         dns.inner.serials.call();
+        crate::notify::start(&dns.inner, &tasks);
         let inner = dns.inner.clone();
         tasks.start("dns serials", move || Serials {
             inner: inner.clone(),
@@ -239,6 +252,14 @@ impl Inner {
             .map(|(key, book)| (key.clone(), book.zone.clone()))
             .collect();
         self.published.put(Table { zones });
+    }
+
+    /// Changes books and publishes what came of it.
+    pub(crate) fn change(&self, edit: impl FnOnce(&mut Books)) {
+        let mut books = self.books();
+        edit(&mut books);
+        self.publish(&books);
+        self.serials.call();
     }
 
     /// Puts a source's records in place of its former ones, in every zone.

@@ -67,6 +67,12 @@ pub enum DnsError {
         /// What is wrong.
         why: String,
     },
+    /// A zone has more records than anybody writes by hand.
+    #[error("cannot keep more records under `{name}`")]
+    Full {
+        /// The name.
+        name: Name,
+    },
     /// An address cannot be listened at.
     #[error("cannot answer DNS at {address}")]
     Listen {
@@ -104,6 +110,7 @@ impl Explain for DnsError {
             Self::Alias { .. } => "dns-alias",
             Self::Own { .. } => "dns-own",
             Self::BadZone { .. } => "dns-bad-zone",
+            Self::Full { .. } => "dns-full",
             Self::Listen { .. } => "dns-listen",
             Self::Key { .. } => "dns-key",
             Self::Records(error) => error.code(),
@@ -116,7 +123,7 @@ impl Explain for DnsError {
             Self::NoZone { .. } | Self::UnknownZone { .. } | Self::NoRecord { .. } => {
                 Kind::NotFound
             }
-            Self::Alias { .. } | Self::Own { .. } => Kind::Conflict,
+            Self::Alias { .. } | Self::Own { .. } | Self::Full { .. } => Kind::Conflict,
             Self::Listen { .. } | Self::Key { .. } => Kind::Outside,
             Self::Records(error) => error.kind(),
         }

@@ -5,6 +5,7 @@ use crate::desk::{Act, Asker, Desk};
 use crate::dns::{Dns, Inner};
 use crate::error::DnsError;
 use crate::kind::Rcode;
+use crate::late;
 use crate::limit::{Limiter, Verdict};
 use crate::request::{HEADER, Header};
 use daas_tasks::Shutdown;
@@ -29,6 +30,8 @@ const MOST_QUESTION: usize = 4096;
 const MOST_CONNECTIONS: usize = 512;
 /// How long a connection may be silent (RFC 7766 section 6.2.3 wants some seconds).
 const IDLE: Duration = Duration::from_secs(10);
+/// Octets that are written within one such time.
+const PIECE: usize = 128 * 1024;
 /// How long a message may take to come or to go.
 const MESSAGE: Duration = Duration::from_secs(5);
 
@@ -146,7 +149,7 @@ impl Dns {
 /// One socket for UDP.
 struct Udp {
     inner: Arc<Inner>,
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     desk: Desk,
     limiter: Limiter,
 }
@@ -157,7 +160,7 @@ impl Udp {
             desk: Desk::new(inner.clone()),
             limiter: Limiter::new(rate),
             inner,
-            socket,
+            socket: Arc::new(socket),
         }
     }
 
@@ -195,6 +198,7 @@ impl Udp {
         };
         match self.desk.take(question, asker) {
             Act::Reply => {}
+            Act::Late => return self.answer_later(question, from, asker),
             Act::Silence => return,
         }
         if !is_unlimited(&self.inner, from.ip()) {
@@ -210,6 +214,28 @@ impl Udp {
         }
         // A queue that is full loses the answer, as the network may; the asker asks again.
         let _ = self.socket.try_send_to(self.desk.writer.octets(), from);
+    }
+
+    fn answer_later(&self, question: &[u8], from: SocketAddr, asker: Asker) {
+        let Ok(place) = self.inner.late.clone().try_acquire_owned() else {
+            return;
+        };
+        let (inner, socket, question) =
+            (self.inner.clone(), self.socket.clone(), question.to_vec());
+        drop(
+            self.inner
+                .tasks
+                .run("dns message", move |shutdown| async move {
+                    let _place = place;
+                    let messages = tokio::select! {
+                        messages = late::answer(&inner, &question, asker) => messages,
+                        () = shutdown.asked() => return,
+                    };
+                    if let Some(message) = messages.first() {
+                        let _ = socket.send_to(message, from).await;
+                    }
+                }),
+        );
     }
 }
 
@@ -260,21 +286,29 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener, shutdown: Shutdown) {
 
 /// Answers the messages of one connection in their order.
 async fn converse(inner: Arc<Inner>, mut stream: TcpStream, asker: Asker) -> io::Result<()> {
-    let mut desk = Desk::new(inner);
+    let mut desk = Desk::new(inner.clone());
     let mut question = Vec::new();
     let mut reply = Vec::new();
     loop {
         let length = tokio::time::timeout(IDLE, stream.read_u16()).await??;
         question.resize(usize::from(length), 0);
         tokio::time::timeout(MESSAGE, stream.read_exact(&mut question)).await??;
+        reply.clear();
         match desk.take(&question, asker) {
-            Act::Reply => {}
+            Act::Reply => frame(desk.writer.octets(), &mut reply),
+            Act::Late => {
+                let messages = late::answer(&inner, &question, asker).await;
+                messages
+                    .iter()
+                    .for_each(|message| frame(message, &mut reply));
+            }
             // An answer in place of a question, or noise.
             Act::Silence => return Ok(()),
         }
-        reply.clear();
-        frame(desk.writer.octets(), &mut reply);
-        tokio::time::timeout(MESSAGE, stream.write_all(&reply)).await??;
+        // In pieces, each with a time of its own: a transfer may be long, but it must move.
+        for piece in reply.chunks(PIECE) {
+            tokio::time::timeout(MESSAGE, stream.write_all(piece)).await??;
+        }
     }
 }
 

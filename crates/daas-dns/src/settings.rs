@@ -1,7 +1,8 @@
 use crate::contents::Resource;
 use crate::name::Name;
+use crate::tsig::TsigKey;
 use daas_model::Subnet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// How long others may keep what follows stands, in seconds: short, because a stand's end shall be seen.
@@ -22,6 +23,8 @@ pub struct Settings {
     pub limit: u32,
     /// Networks that are served without a limit.
     pub clients: Vec<Subnet>,
+    /// Keys that peers share with us.
+    pub tsig: Vec<TsigKey>,
 }
 
 impl Default for Settings {
@@ -31,6 +34,7 @@ impl Default for Settings {
             zones: Vec::new(),
             limit: 100,
             clients: Vec::new(),
+            tsig: Vec::new(),
         }
     }
 }
@@ -52,6 +56,14 @@ pub struct ZoneSettings {
     pub records: Vec<Resource>,
     /// Seconds that others may keep a negative answer.
     pub negative_ttl: u32,
+    /// Secondaries that are told of each new serial.
+    pub secondaries: Vec<SocketAddr>,
+    /// Keys that transfers are allowed to.
+    pub transfer_keys: Vec<Name>,
+    /// Blocks of addresses that transfers are allowed to without a key.
+    pub transfer_to: Vec<Subnet>,
+    /// Keys that updates are allowed to.
+    pub update_keys: Vec<Name>,
 }
 
 impl ZoneSettings {
@@ -66,6 +78,10 @@ impl ZoneSettings {
             embedded: None,
             records: Vec::new(),
             negative_ttl: NEGATIVE_TTL,
+            secondaries: Vec::new(),
+            transfer_keys: Vec::new(),
+            transfer_to: Vec::new(),
+            update_keys: Vec::new(),
         }
     }
 }

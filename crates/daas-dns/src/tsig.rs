@@ -30,7 +30,9 @@ pub struct TsigKey {
 
 impl fmt::Debug for TsigKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TsigKey").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("TsigKey")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -44,7 +46,12 @@ impl TsigKey {
             "hmac-sha256" => hmac::HMAC_SHA256,
             "hmac-sha384" => hmac::HMAC_SHA384,
             "hmac-sha512" => hmac::HMAC_SHA512,
-            other => return Err(format!("the algorithm `{}` is not hmac-sha256, hmac-sha384 or hmac-sha512", other.escape_debug())),
+            other => {
+                return Err(format!(
+                    "the algorithm `{}` is not hmac-sha256, hmac-sha384 or hmac-sha512",
+                    other.escape_debug()
+                ));
+            }
         };
         let secret = base64(secret).ok_or("the secret is no base64")?;
         if secret.len() < 16 {
@@ -69,25 +76,50 @@ impl TsigKey {
             source,
         };
         let file = std::fs::File::open(path).map_err(|e| fault("open", e.into()))?;
-        let mode = file.metadata().map_err(|e| fault("look at", e.into()))?.mode();
+        let mode = file
+            .metadata()
+            .map_err(|e| fault("look at", e.into()))?
+            .mode();
         if mode & 0o077 != 0 {
-            return Err(fault("trust", format!("others may read it (mode {:o}); `chmod 600` it", mode & 0o777).into()));
+            return Err(fault(
+                "trust",
+                format!(
+                    "others may read it (mode {:o}); `chmod 600` it",
+                    mode & 0o777
+                )
+                .into(),
+            ));
         }
         let mut text = String::new();
-        file.take(MOST_FILE).read_to_string(&mut text).map_err(|e| fault("read", e.into()))?;
+        file.take(MOST_FILE)
+            .read_to_string(&mut text)
+            .map_err(|e| fault("read", e.into()))?;
         parse_keys(&text).map_err(|e| fault("understand", e.into()))
     }
 }
 
 /// Reads `key "name" { algorithm x; secret "y"; };`, any number of times.
 fn parse_keys(text: &str) -> Result<Vec<TsigKey>, String> {
-    let bare: String = text.lines().map(|line| line.split(['#']).next().unwrap_or_default()).collect::<Vec<_>>().join(" ");
-    let spaced = bare.replace('{', " { ").replace('}', " } ").replace(';', " ; ");
-    let mut words = spaced.split_whitespace().map(|word| word.trim_matches('"')).filter(|word| *word != ";");
+    let bare: String = text
+        .lines()
+        .map(|line| line.split(['#']).next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let spaced = bare
+        .replace('{', " { ")
+        .replace('}', " } ")
+        .replace(';', " ; ");
+    let mut words = spaced
+        .split_whitespace()
+        .map(|word| word.trim_matches('"'))
+        .filter(|word| *word != ";");
     let mut keys = Vec::new();
     while let Some(word) = words.next() {
         if word != "key" {
-            return Err(format!("`key` stands at the front, not `{}`", word.escape_debug()));
+            return Err(format!(
+                "`key` stands at the front, not `{}`",
+                word.escape_debug()
+            ));
         }
         let name = Name::parse(words.next().unwrap_or_default()).map_err(|e| e.to_string())?;
         if words.next() != Some("{") {
@@ -116,7 +148,7 @@ fn parse_keys(text: &str) -> Result<Vec<TsigKey>, String> {
 /// Reads base64 (RFC 4648 section 4); nothing if it is none.
 pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
-    if text.len() % 4 != 0 || text.len() - digits.len() > 2 {
+    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
         return None;
     }
     let mut octets = Vec::with_capacity(text.len() / 4 * 3);
@@ -142,6 +174,7 @@ pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
 
 /// Errors of a signature (RFC 8945 section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the names of RFC 8945")]
 pub(crate) enum TsigError {
     BadSig,
     BadKey,
@@ -271,11 +304,16 @@ impl Fields {
 
 fn length(octets: &[u8]) -> [u8; 2] {
     // Names, MACs and times: far below 65,536 octets.
-    u16::try_from(octets.len()).unwrap_or(u16::MAX).to_be_bytes()
+    u16::try_from(octets.len())
+        .unwrap_or(u16::MAX)
+        .to_be_bytes()
 }
 
 fn unix_secs() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 /// Judges the signature of a request; nothing if it has none.
@@ -283,8 +321,14 @@ pub(crate) fn check(request: &Request<'_>, keys: &[TsigKey]) -> Result<Option<Ch
     check_at(request, keys, unix_secs())
 }
 
-fn check_at(request: &Request<'_>, keys: &[TsigKey], now: u64) -> Result<Option<Checked>, Malformed> {
-    let Some(at) = request.tsig else { return Ok(None) };
+fn check_at(
+    request: &Request<'_>,
+    keys: &[TsigKey],
+    now: u64,
+) -> Result<Option<Checked>, Malformed> {
+    let Some(at) = request.tsig else {
+        return Ok(None);
+    };
     let fields = Fields::read(request.octets, at)?;
     let bad = |error, fields, session| {
         Ok(Some(Checked::Bad(Refused {
@@ -293,7 +337,10 @@ fn check_at(request: &Request<'_>, keys: &[TsigKey], now: u64) -> Result<Option<
             session,
         })))
     };
-    let Some(key) = keys.iter().find(|key| key.name == fields.name && key.algorithm == fields.algorithm) else {
+    let Some(key) = keys
+        .iter()
+        .find(|key| key.name == fields.name && key.algorithm == fields.algorithm)
+    else {
         return bad(TsigError::BadKey, fields, None);
     };
     let mut context = hmac::Context::with_key(&key.key);
@@ -398,7 +445,12 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> TsigKey {
-        TsigKey::new(Name::parse(name).unwrap(), "hmac-sha256", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap()
+        TsigKey::new(
+            Name::parse(name).unwrap(),
+            "hmac-sha256",
+            "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+        )
+        .unwrap()
     }
 
     /// A signed query, as a client of ours would send it.
@@ -420,16 +472,31 @@ mod tests {
     #[test]
     fn a_signature_holds_for_its_key_its_message_and_its_time() {
         let message = signed(&key("k"), 1_000_000);
-        assert_eq!(judge(&message, &[key("other"), key("k")], 1_000_000), Ok(()));
+        assert_eq!(
+            judge(&message, &[key("other"), key("k")], 1_000_000),
+            Ok(())
+        );
         assert_eq!(judge(&message, &[key("k")], 1_000_300), Ok(()));
-        assert_eq!(judge(&message, &[key("k")], 1_000_301), Err(TsigError::BadTime));
-        assert_eq!(judge(&message, &[key("k")], 999_699), Err(TsigError::BadTime));
-        assert_eq!(judge(&message, &[key("other")], 1_000_000), Err(TsigError::BadKey));
+        assert_eq!(
+            judge(&message, &[key("k")], 1_000_301),
+            Err(TsigError::BadTime)
+        );
+        assert_eq!(
+            judge(&message, &[key("k")], 999_699),
+            Err(TsigError::BadTime)
+        );
+        assert_eq!(
+            judge(&message, &[key("other")], 1_000_000),
+            Err(TsigError::BadKey)
+        );
         for at in [2, 13, 15, 60] {
             let mut damaged = message.clone();
             damaged[at] ^= 1;
             let request = Request::read(&damaged);
-            assert!(request.is_err() || judge(&damaged, &[key("k")], 1_000_000).is_err(), "{at}");
+            assert!(
+                request.is_err() || judge(&damaged, &[key("k")], 1_000_000).is_err(),
+                "{at}"
+            );
         }
     }
 
@@ -437,8 +504,17 @@ mod tests {
     fn keys_are_read_as_bind_writes_them() {
         let text = "# made by tsig-keygen\nkey \"ddns.example\" {\n\talgorithm hmac-sha256;\n\tsecret \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\";\n};\n";
         let keys = parse_keys(&format!("{text}{}", text.replace("ddns", "other"))).unwrap();
-        assert_eq!(keys.iter().map(|k| k.name.to_string()).collect::<Vec<_>>(), ["ddns.example.", "other.example."]);
-        for bad in ["", "key x {", "key x { algorithm hmac-md5; secret \"MDEyMzQ1Njc4OTAxMjM0NTY3\"; };", "key x { algorithm hmac-sha256; secret \"eA==\"; };", "nonsense"] {
+        assert_eq!(
+            keys.iter().map(|k| k.name.to_string()).collect::<Vec<_>>(),
+            ["ddns.example.", "other.example."]
+        );
+        for bad in [
+            "",
+            "key x {",
+            "key x { algorithm hmac-md5; secret \"MDEyMzQ1Njc4OTAxMjM0NTY3\"; };",
+            "key x { algorithm hmac-sha256; secret \"eA==\"; };",
+            "nonsense",
+        ] {
             assert!(parse_keys(bad).is_err(), "{bad}");
         }
     }

@@ -151,7 +151,7 @@ fn a_big_answer_is_cut_over_udp_and_whole_over_tcp() {
     let lines: Vec<String> = (0..80).map(|n| format!("many A 10.0.0.{n}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let place = Place::of("example.test", &lines);
-    let cut = place.udp(&question("many.example.test", 1, 7)).unwrap();
+    let cut = place.udp(&question("many.example.test", 1, 7));
     assert!(
         cut.len() <= 512 && cut[2] & 0x02 != 0,
         "{} octets",
@@ -210,7 +210,7 @@ fn who_asks_too_much_from_elsewhere_is_cut_and_comes_back_over_tcp() {
         ..Settings::default()
     });
     for id in 0..50 {
-        let answer = place.udp(&question("example.test", 1, id)).unwrap();
+        let answer = place.udp(&question("example.test", 1, id));
         assert_eq!(answer[2] & 0x02, 0);
     }
 }

@@ -8,4 +8,8 @@
 mod answers;
 mod challenges;
 mod flag_day;
+mod keys;
 mod place;
+mod secondary;
+mod transfers;
+mod updates;

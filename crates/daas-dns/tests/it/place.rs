@@ -16,7 +16,6 @@ pub(crate) struct Place {
     pub(crate) dns: Dns,
     pub(crate) address: SocketAddr,
 
-    #[expect(dead_code, reason = "updates look into it")]
     pub(crate) store: Store,
     tasks: Supervisor,
     runtime: tokio::runtime::Runtime,
@@ -32,7 +31,12 @@ impl Drop for Place {
 
 impl Place {
     /// Serves the zones, without a limit of equal answers unless `settings` has one.
-    pub(crate) fn with(mut settings: Settings) -> Self {
+    pub(crate) fn with(settings: Settings) -> Self {
+        Self::on(Store::in_memory().unwrap(), settings)
+    }
+
+    /// Serves the zones with the records of a store.
+    pub(crate) fn on(store: Store, mut settings: Settings) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -41,7 +45,6 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         settings.keys = dir.path().join("dns");
         let tasks = Supervisor::new();
-        let store = Store::in_memory().unwrap();
         let (dns, address) = {
             let _inside = runtime.enter();
             let dns = Dns::open(settings, store.clone(), tasks.clone()).unwrap();
@@ -69,7 +72,6 @@ impl Place {
     }
 
     /// Waits for a future on the server's runtime.
-    #[expect(dead_code, reason = "updates wait")]
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
@@ -103,18 +105,29 @@ impl Place {
         lines
     }
 
-    /// Sends octets over UDP and returns the answer; nothing if none comes within a second.
-    pub(crate) fn udp(&self, message: &[u8]) -> Option<Vec<u8>> {
+    /// Sends a message over UDP and returns its answer.
+    pub(crate) fn udp(&self, message: &[u8]) -> Vec<u8> {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
         socket.send_to(message, self.address).unwrap();
-        // A question behind it tells that the first one was not answered: one socket answers in order.
-        let probe = question("probe.invalid", 1, 0xfffe);
-        socket.send_to(&probe, self.address).unwrap();
         let mut answer = vec![0; 65_535];
-        let (length, _) = socket.recv_from(&mut answer).unwrap();
+        let (length, _) = socket.recv_from(&mut answer).expect("an answer");
         answer.truncate(length);
-        (answer[..2] != [0xff, 0xfe]).then_some(answer)
+        answer
+    }
+
+    /// Sends octets over UDP and tells whether nobody answers: a question behind them is answered first.
+    pub(crate) fn is_silent_about(&self, octets: &[u8]) -> bool {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.send_to(octets, self.address).unwrap();
+        // One socket answers in order.
+        socket
+            .send_to(&question("probe.invalid", 1, 0xfffe), self.address)
+            .unwrap();
+        let mut answer = [0; 512];
+        socket.recv_from(&mut answer).unwrap();
+        answer[..2] == [0xff, 0xfe]
     }
 
     /// Sends a message over TCP and returns the answer.

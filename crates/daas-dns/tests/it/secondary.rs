@@ -1,0 +1,142 @@
+//! BIND as a secondary: takes the zone, hears of changes, and fetches what has changed.
+
+use crate::keys::{key, of_bind};
+use crate::place::{Place, SOON, resource, run, zone_of};
+use daas_dns::{Name, Settings};
+use std::fs::File;
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+/// A `named` that holds copies.
+struct Named {
+    child: Child,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Returns a port of loopback that is free for UDP and TCP.
+fn free_port() -> u16 {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    UdpSocket::bind(address).unwrap();
+    address.port()
+}
+
+impl Named {
+    fn start(primary: u16, port: u16) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().display();
+        let configuration = format!(
+            "{key}options {{ directory \"{place}\"; pid-file none; session-keyfile none; managed-keys-directory \"{place}\"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no; dnssec-validation no; }};\n\
+             controls {{ }};\n\
+             zone \"example.test\" {{ type secondary; primaries {{ 127.0.0.1 port {primary} key \"xfer\"; }}; file \"copy\"; masterfile-format text; }};\n",
+            key = of_bind("xfer"),
+        );
+        let file = dir.path().join("named.conf");
+        std::fs::write(&file, configuration).unwrap();
+        let log = File::create(dir.path().join("log")).unwrap();
+        let child = Command::new("/usr/sbin/named")
+            .args(["-g", "-c"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("named (bind9)");
+        Self { child, port, dir }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    fn dig(&self, arguments: &[&str]) -> String {
+        run(
+            "dig",
+            &[
+                &[
+                    "@127.0.0.1",
+                    "-p",
+                    &self.port.to_string(),
+                    "+tries=1",
+                    "+time=2",
+                    "+short",
+                ],
+                arguments,
+            ]
+            .concat(),
+        )
+    }
+
+    fn wait_for(&self, arguments: &[&str], expected: &str) {
+        let until = Instant::now() + SOON;
+        while self.dig(arguments).trim() != expected {
+            assert!(
+                Instant::now() < until,
+                "{arguments:?} is not {expected}: {}\n{}",
+                self.dig(arguments),
+                self.log()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn bind_takes_the_zone_hears_of_changes_and_fetches_the_difference() {
+    let port = free_port();
+    let lines: Vec<String> = (0..4000)
+        .map(|n| format!("host-{n} A 10.1.{}.{}", n / 250, n % 250))
+        .collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut zone = zone_of("example.test", &lines);
+    zone.transfer_keys = vec![Name::parse("xfer").unwrap()];
+    zone.secondaries = vec![format!("127.0.0.1:{port}").parse().unwrap()];
+    let place = Place::with(Settings {
+        zones: vec![zone],
+        tsig: vec![key("xfer", "hmac-sha256")],
+        ..Settings::default()
+    });
+    let named = Named::start(place.address.port(), port);
+    named.wait_for(&["host-3999.example.test", "A"], "10.1.15.249");
+    let origin = Name::parse("example.test").unwrap();
+    place
+        .dns
+        .put(
+            "stand/shop",
+            vec![
+                resource(&origin, "shop A 127.0.0.9"),
+                resource(&origin, "*.shop A 127.0.0.9"),
+            ],
+        )
+        .unwrap();
+    // Its own refresh would be five minutes away: only a NOTIFY brings it here.
+    named.wait_for(&["web.shop.example.test", "A"], "127.0.0.9");
+    place.dns.withdraw("stand/shop");
+    named.wait_for(&["web.shop.example.test", "A"], "");
+    let log = named.log();
+    let transfers: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("Transfer completed"))
+        .collect();
+    assert!(transfers[0].contains("4004 records"), "{transfers:#?}");
+    assert!(transfers.len() >= 2, "{log}");
+    for step in &transfers[1..] {
+        let records: u32 = step
+            .split(", ")
+            .find_map(|part| part.strip_suffix(" records"))
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(records < 20, "a difference, not the whole zone: {step}");
+    }
+    assert!(log.contains("TSIG 'xfer'"), "{log}");
+}
