@@ -8,8 +8,10 @@ use crate::journal::{Difference, MOST_DIFFERENCES, Row, next_serial};
 use crate::kind::RrType;
 use crate::name::{Key, Name};
 use crate::settings::{USUAL_TTL, ZoneSettings};
+use crate::sign::{self, ZoneKey};
 use crate::zone::{Node, Nodes, Zone};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,6 +28,9 @@ pub(crate) struct Book {
     pub(crate) settings: ZoneSettings,
     pub(crate) contents: Contents,
     pub(crate) zone: Arc<Zone>,
+    pub(crate) key: Option<ZoneKey>,
+    /// When all signatures were made, Unix seconds.
+    signed_at: u32,
 }
 
 /// Returns seconds of the Unix clock, as serials count them.
@@ -39,18 +44,29 @@ pub(crate) fn now_secs() -> u32 {
 
 impl Book {
     /// Opens a zone; `last` is the newest serial that anybody may have seen.
-    pub(crate) fn open(settings: ZoneSettings, last: Option<u32>) -> Result<Self, DnsError> {
+    pub(crate) fn open(
+        settings: ZoneSettings,
+        keys: &Path,
+        last: Option<u32>,
+    ) -> Result<Self, DnsError> {
         let origin = settings.origin.clone();
+        let key = if settings.signed {
+            Some(ZoneKey::open(keys, &origin)?)
+        } else {
+            None
+        };
         let serial = last.map_or_else(now_secs, |last| next_serial(last, now_secs()));
         let zone = Zone {
             origin_key: key_of(&origin),
             nodes: Nodes::new(),
             serial,
             cuts: 0,
-            signed: false,
+            signed: key.is_some(),
+            // An address that is made on the way has no signature.
             embedding: settings
                 .embedded
                 .clone()
+                .filter(|_| key.is_none())
                 .map(|allowed| Arc::new(Embedding { allowed })),
             journal: VecDeque::new(),
             origin,
@@ -59,8 +75,11 @@ impl Book {
             contents: Contents::default(),
             zone: Arc::new(zone),
             settings,
+            key,
+            signed_at: now_secs(),
         };
-        let frame = book.frame()?;
+        let mut frame = book.frame()?;
+        frame.extend(book.key.iter().flat_map(ZoneKey::records));
         book.contents.replace(&Source::Zone, frame);
         let records = book.settings.records.clone();
         for record in &records {
@@ -151,17 +170,27 @@ impl Book {
         true
     }
 
+    /// Signs everything anew if signatures have become old; tells whether it did.
+    pub(crate) fn renew(&mut self) -> bool {
+        let now = now_secs();
+        if self.key.is_none() || now.wrapping_sub(self.signed_at) < sign::RENEWED_AFTER {
+            return false;
+        }
+        self.signed_at = now;
+        let names: Vec<Name> = self.contents.names().cloned().collect();
+        self.turn(&names)
+    }
+
     fn rebuild(&mut self, touched: &[Name], serial: u32) {
         let mut next = Zone::clone(&self.zone);
         next.serial = serial;
-        let mut before: BTreeMap<Arc<[u8]>, Option<Arc<Node>>> = BTreeMap::new();
         let origin = next.origin.clone();
+        let mut changed = BTreeSet::new();
         for name in touched.iter().chain([&origin]) {
             let key = key_of(name);
-            if before.contains_key(&key) {
+            if !changed.insert(key.clone()) {
                 continue;
             }
-            before.insert(key.clone(), self.zone.nodes.get(&key).cloned());
             let mut node = self.contents.node(name);
             if *name == origin
                 && let Some(node) = &mut node
@@ -170,7 +199,19 @@ impl Book {
             }
             set_node(&mut next, key, node);
         }
-        next.keep_difference(&self.zone, &before);
+        if let Some(key) = &self.key {
+            // A cut changes what belongs to the zone below it.
+            if next.cuts != self.zone.cuts {
+                changed.extend(next.nodes.keys().cloned());
+            }
+            changed = sign::touched(&next, &changed);
+            sign::sign(&mut next, key, &changed, now_secs());
+        }
+        let before = changed.into_iter().map(|key| {
+            let was = self.zone.nodes.get(&key).cloned();
+            (key, was)
+        });
+        next.keep_difference(&self.zone, &before.collect());
         self.zone = Arc::new(next);
     }
 }

@@ -21,6 +21,8 @@ const SERIALS_AHEAD: u32 = 1000;
 const SERIALS_PAUSE: Duration = Duration::from_secs(1);
 /// How many messages over UDP are worked on at once; more are lost, as the network loses them, and come again.
 const MOST_LATE: usize = 1024;
+/// How often signatures are looked at; they hold for weeks.
+const SIGNATURES: Duration = Duration::from_secs(3600);
 /// Seconds that others may keep the answer to a challenge; the next one is another.
 const CHALLENGE_TTL: u32 = 1;
 
@@ -124,7 +126,7 @@ impl Dns {
                     why: "it is named twice".into(),
                 });
             }
-            books.insert(key, Book::open(zone.clone(), last)?);
+            books.insert(key, Book::open(zone.clone(), &settings.keys, last)?);
         }
         crate::kept::load(&store, &mut books)?;
         let inner = Inner {
@@ -146,6 +148,10 @@ impl Dns {
         crate::notify::start(&dns.inner, &tasks);
         let inner = dns.inner.clone();
         tasks.start("dns serials", move || Serials {
+            inner: inner.clone(),
+        });
+        let inner = dns.inner.clone();
+        tasks.start("dns signatures", move || Signatures {
             inner: inner.clone(),
         });
         Ok(dns)
@@ -286,6 +292,33 @@ impl Inner {
             self.publish(&books);
             self.serials.call();
         }
+        Ok(())
+    }
+}
+
+/// Makes signatures anew before they end.
+struct Signatures {
+    inner: Arc<Inner>,
+}
+
+impl Task for Signatures {
+    async fn wait(&mut self) {
+        tokio::time::sleep(SIGNATURES).await;
+    }
+
+    async fn turn(&mut self) -> Result<(), TaskError> {
+        let inner = self.inner.clone();
+        let work = self.inner.tasks.run_blocking("dns signing", move || {
+            let mut books = inner.books();
+            if books
+                .values_mut()
+                .fold(false, |any, book| book.renew() | any)
+            {
+                inner.publish(&books);
+                inner.serials.call();
+            }
+        });
+        work.await?;
         Ok(())
     }
 }

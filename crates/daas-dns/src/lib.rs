@@ -45,6 +45,7 @@ mod record;
 mod request;
 mod reverse;
 mod settings;
+mod sign;
 mod transfer;
 mod tsig;
 mod update;

@@ -56,6 +56,8 @@ pub struct ZoneSettings {
     pub records: Vec<Resource>,
     /// Seconds that others may keep a negative answer.
     pub negative_ttl: u32,
+    /// Whether the zone is signed (DNSSEC).
+    pub signed: bool,
     /// Secondaries that are told of each new serial.
     pub secondaries: Vec<SocketAddr>,
     /// Keys that transfers are allowed to.
@@ -78,6 +80,7 @@ impl ZoneSettings {
             embedded: None,
             records: Vec::new(),
             negative_ttl: NEGATIVE_TTL,
+            signed: false,
             secondaries: Vec::new(),
             transfer_keys: Vec::new(),
             transfer_to: Vec::new(),

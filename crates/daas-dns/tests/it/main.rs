@@ -11,5 +11,6 @@ mod flag_day;
 mod keys;
 mod place;
 mod secondary;
+mod signed;
 mod transfers;
 mod updates;
