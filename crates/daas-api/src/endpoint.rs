@@ -7,6 +7,7 @@ use crate::image::{
     ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, RefreshRequest, TagRequest,
 };
 use crate::log::{LogChunk, LogQuery};
+use crate::names::{NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList};
 use crate::operation::{Accepted, Operation};
 use crate::page::{Page, PageQuery};
 use crate::plan::PlanView;
@@ -546,6 +547,26 @@ endpoints! {
         id: "route-list", path: "/routes",
         summary: "Lists the ways from outside to the services of all stands",
         answer: Body::Json(schema::<RouteList>),
+    };
+    DNS_ZONES = {
+        id: "dns-zones", path: "/dns/zones",
+        summary: "Lists the zones that the daemon answers for",
+        answer: Body::Json(schema::<ZoneList>),
+    };
+    DNS_RECORDS = {
+        id: "dns-records", path: "/dns/records", query: query::<RecordsQuery>,
+        summary: "Lists the records of a zone or of all",
+        answer: Body::Json(schema::<RecordList>),
+    };
+    DNS_RECORD_ADD = {
+        id: "dns-record-add", method: Method::Post, path: "/dns/records",
+        summary: "Keeps a record; it is answered when this is",
+        request: Body::Json(schema::<NewRecord>), answer: Body::Json(schema::<RecordView>),
+    };
+    DNS_RECORD_REMOVE = {
+        id: "dns-record-remove", method: Method::Delete, path: "/dns/records", query: query::<RecordQuery>,
+        summary: "Forgets kept records of a name and type",
+        status: 204,
     };
     EVENTS = {
         id: "event-list", path: "/events", query: query::<EventQuery>, headers: &[Header::LastEventId],

@@ -1154,6 +1154,10 @@ impl Platform for FakePlatform {
         self
     }
 
+    fn names(&self) -> &dyn crate::platform::Names {
+        self
+    }
+
     fn routes(&self) -> &dyn crate::platform::Routes {
         self
     }

@@ -16,11 +16,14 @@ mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
 #[cfg(feature = "fake")]
+mod fake_names;
+#[cfg(feature = "fake")]
 mod fake_registry;
 mod frame;
 mod grant;
 mod image;
 mod log;
+mod names;
 mod node;
 mod openapi;
 mod operation;
@@ -49,6 +52,7 @@ pub use image::{
     TagRequest,
 };
 pub use log::{LogChunk, LogQuery, LogStream};
+pub use names::{NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList, ZoneView};
 pub use node::{NodeStatus, NodeView, PortView};
 pub use openapi::openapi;
 pub use operation::{

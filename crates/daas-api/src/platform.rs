@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::grant::GrantList;
 use crate::image::{ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, TagRequest};
 use crate::log::{LogChunk, LogQuery};
+use crate::names::{NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList};
 use crate::operation::{Accepted, Operation, OperationId};
 use crate::plan::PlanView;
 use crate::project::{Checked, ProjectSource};
@@ -257,6 +258,18 @@ pub trait Registry: Send + Sync {
     fn remove_login<'a>(&'a self, caller: &'a Caller, name: &'a str) -> Answer<'a, ()>;
 }
 
+/// Names that the daemon answers for.
+pub trait Names: Send + Sync {
+    /// Returns the zones.
+    fn zones(&self) -> Answer<'_, ZoneList>;
+    /// Returns records.
+    fn records(&self, query: RecordsQuery) -> Answer<'_, RecordList>;
+    /// Keeps a record.
+    fn add_record<'a>(&'a self, caller: &'a Caller, record: NewRecord) -> Answer<'a, RecordView>;
+    /// Forgets kept records.
+    fn remove_record<'a>(&'a self, caller: &'a Caller, query: RecordQuery) -> Answer<'a, ()>;
+}
+
 /// The ways from outside to the services of stands.
 pub trait Routes: Send + Sync {
     /// Returns the routes of all stands.
@@ -283,6 +296,8 @@ pub trait Platform: Send + Sync + 'static {
     fn images(&self) -> &dyn Images;
     /// The registry of the house.
     fn registry(&self) -> &dyn Registry;
+    /// Names that the daemon answers for.
+    fn names(&self) -> &dyn Names;
     /// The ways from outside to the services of stands.
     fn routes(&self) -> &dyn Routes;
     /// The daemon and its host.

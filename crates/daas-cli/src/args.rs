@@ -1,5 +1,6 @@
 //! The words of the command line.
 
+use crate::dns::DnsVerb;
 use crate::image::ImageVerb;
 use crate::project::ProjectVerb;
 use crate::registry::RegistryVerb;
@@ -122,6 +123,13 @@ pub(crate) enum Noun {
         subcommand_help_heading = "Verbs"
     )]
     Route(RouteVerb),
+    /// Names: the zones that the daemon answers for, and records that are kept in them.
+    #[command(
+        subcommand,
+        subcommand_value_name = "VERB",
+        subcommand_help_heading = "Verbs"
+    )]
+    Dns(DnsVerb),
     /// The daemon and its host.
     #[command(
         subcommand,

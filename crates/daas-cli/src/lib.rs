@@ -10,6 +10,7 @@ mod args;
 mod complain;
 mod completions;
 mod disk_files;
+mod dns;
 mod doctor;
 pub mod exit;
 mod house;

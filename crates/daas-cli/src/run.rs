@@ -4,7 +4,7 @@ use crate::stop::Stop;
 use crate::talk::Talk;
 use crate::terminal::Terminal;
 use crate::{
-    complain, completions, doctor, exit, image, man, project, registry, route, stand, system,
+    complain, completions, dns, doctor, exit, image, man, project, registry, route, stand, system,
 };
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
@@ -108,6 +108,7 @@ fn command(noun: Noun, house: &dyn House, talk: &Talk) -> Result<(), Stop> {
         Noun::Project(verb) => wait(project::run(verb, talk)),
         Noun::Image(verb) => wait(image::run(verb, talk)),
         Noun::Registry(verb) => wait(registry::run(verb, talk)),
+        Noun::Dns(verb) => wait(dns::run(verb, talk)),
         Noun::Route(verb) => wait(route::run(verb, talk)),
         Noun::System(verb) => wait(system::run(verb, talk)),
         Noun::Doctor => wait(doctor::run(house, talk)),

@@ -10,6 +10,7 @@ mod calls;
 mod client;
 mod connect_error;
 mod exchange;
+mod name_calls;
 mod registry_calls;
 mod route_calls;
 mod sse;

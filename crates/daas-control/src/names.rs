@@ -2,7 +2,14 @@
 
 use crate::platform::Control;
 use crate::record::StandRecord;
-use daas_dns::{Dns, Name, NameError, Resource, RrType, STAND_TTL, reverse_name};
+use daas_api::platform::{Answer, Names};
+use daas_api::{
+    Caller, Failure, NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList,
+    ZoneView,
+};
+use daas_dns::{
+    Dns, DnsError, Name, NameError, Resource, RrType, STAND_TTL, Source, data, reverse_name,
+};
 use daas_model::StandName;
 use daas_plan::Power;
 use daas_store::{Record, Store, StoreError, Watch};
@@ -19,6 +26,8 @@ pub struct StandNames {
     pub zone: Name,
     /// Where their names lead: the addresses of the ingress.
     pub addresses: Vec<IpAddr>,
+    /// Where names are answered, for people.
+    pub listens: Vec<String>,
 }
 
 impl Control {
@@ -26,8 +35,8 @@ impl Control {
     ///
     /// # Errors
     /// [`StoreError`] if the records cannot be read.
-    pub fn follow_names(&self, names: StandNames) -> Result<(), StoreError> {
-        let store = self.store.clone();
+    pub(crate) fn follow_names(&self) -> Result<(), StoreError> {
+        let (store, names) = (self.store.clone(), self.config.names.clone());
         let make = move || Following {
             store: store.clone(),
             names: names.clone(),
@@ -168,4 +177,103 @@ fn records_of(record: &StandRecord, names: &StandNames) -> Result<Vec<Resource>,
 /// Returns the name of a stand in a zone: `shop-7.dev.example.com`.
 pub(crate) fn stand_name(stand: &StandName, zone: &Name) -> Result<Name, NameError> {
     zone.child(stand.as_str())
+}
+
+impl Names for Control {
+    fn zones(&self) -> Answer<'_, ZoneList> {
+        let names = &self.config.names;
+        let items = names.dns.zones().into_iter().map(|zone| ZoneView {
+            stands: zone.origin == names.zone,
+            name: bare(&zone.origin),
+            serial: zone.serial,
+            records: zone.records,
+            ds: zone.ds,
+            secondaries: zone.secondaries.iter().map(ToString::to_string).collect(),
+        });
+        let list = ZoneList {
+            listens: names.listens.clone(),
+            items: items.collect(),
+        };
+        Box::pin(std::future::ready(Ok(list)))
+    }
+
+    fn records(&self, query: RecordsQuery) -> Answer<'_, RecordList> {
+        let list = || -> Result<RecordList, DnsError> {
+            let zone = query.zone.as_deref().map(Name::parse).transpose()?;
+            let records = self.config.names.dns.records(zone.as_ref())?;
+            let items = records
+                .iter()
+                .map(|(source, record)| view(source, record))
+                .collect();
+            Ok(RecordList { items })
+        };
+        Box::pin(std::future::ready(list().map_err(Failure::from)))
+    }
+
+    fn add_record<'a>(&'a self, caller: &'a Caller, record: NewRecord) -> Answer<'a, RecordView> {
+        Box::pin(async move {
+            let kind = kind_of(&record.kind)?;
+            let name = Name::parse(&record.name).map_err(DnsError::from)?;
+            let resource = Resource {
+                data: data::parse(kind, &record.data, &Name::root()).map_err(DnsError::from)?,
+                kind,
+                ttl: record
+                    .ttl
+                    .unwrap_or(daas_dns::USUAL_TTL)
+                    .min(daas_dns::MOST_TTL),
+                name,
+            };
+            self.config.names.dns.add(resource.clone()).await?;
+            tracing::info!(record = %resource, by = %caller, "a record is kept");
+            Ok(view(&Source::Kept, &resource))
+        })
+    }
+
+    fn remove_record<'a>(&'a self, caller: &'a Caller, query: RecordQuery) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let kind = kind_of(&query.kind)?;
+            let name = Name::parse(&query.name).map_err(DnsError::from)?;
+            let data = query
+                .data
+                .as_deref()
+                .map(|text| data::parse(kind, text, &Name::root()));
+            let data = data.transpose().map_err(DnsError::from)?;
+            self.config
+                .names
+                .dns
+                .remove(&name, kind, data.as_deref())
+                .await?;
+            tracing::info!(%name, %kind, by = %caller, "kept records are forgotten");
+            Ok(())
+        })
+    }
+}
+
+fn kind_of(text: &str) -> Result<RrType, DnsError> {
+    RrType::parse(text).ok_or_else(|| DnsError::Type { text: text.into() })
+}
+
+/// Returns a name as people write it, without the last dot.
+fn bare(name: &Name) -> String {
+    let text = name.to_string();
+    text.strip_suffix('.')
+        .filter(|bare| !bare.is_empty())
+        .unwrap_or(&text)
+        .to_owned()
+}
+
+fn view(source: &Source, record: &Resource) -> RecordView {
+    RecordView {
+        name: bare(&record.name),
+        kind: record.kind.to_string(),
+        ttl: record.ttl,
+        data: data::show(record.kind, &record.data),
+        source: match source {
+            Source::Zone => "zone".into(),
+            Source::Configuration => "configuration".into(),
+            Source::Kept => "kept".into(),
+            Source::Owner(owner) => owner.clone(),
+            Source::Challenge(_) => "challenge".into(),
+        },
+    }
 }

@@ -1,8 +1,9 @@
 use crate::keep::Keep;
+use crate::names::StandNames;
 use crate::operations::Operations;
 use crate::routes::{ExposedOf, Outside};
 use daas_api::Failure;
-use daas_api::platform::{Images, Platform, Projects, Registry, Routes, Stands, System};
+use daas_api::platform::{Images, Names, Platform, Projects, Registry, Routes, Stands, System};
 use daas_build::BuildSettings;
 use daas_engine::LocalEngine;
 use daas_engine::publish::HostRange;
@@ -21,6 +22,8 @@ pub struct ControlConfig {
     pub addresses: HostRange,
     /// The ceiling of a stand whose project names none.
     pub limits: Limits,
+    /// Where stands are found by name.
+    pub names: StandNames,
     /// Where the registry listens on the host, for people.
     pub registry_listens: Vec<String>,
     /// How the ingress is seen from outside.
@@ -104,6 +107,7 @@ impl Control {
             naming: Arc::default(),
             in_the_making: Arc::default(),
         };
+        control.follow_names()?;
         control.keep_registry();
         control.keep_routes();
         control.keep_refreshed();
@@ -125,6 +129,10 @@ impl Platform for Control {
     }
 
     fn registry(&self) -> &dyn Registry {
+        self
+    }
+
+    fn names(&self) -> &dyn Names {
         self
     }
 

@@ -1,6 +1,7 @@
 //! Answers out of zones: positive, negative, referrals, aliases, and the proofs that go with them (RFC 1034 section 4.3.2, RFC 2308, RFC 4035 section 3.1).
 
 use crate::data::{address, target};
+use crate::journal::Row;
 use crate::kind::{Rcode, RrType};
 use crate::name::{Key, Name};
 use crate::request::{HEADER, Request, flag};
@@ -108,6 +109,23 @@ impl<'w> Answer<'w> {
             writer.u16(MOST_UDP);
             writer.raw(&[high, 0, if dnssec { 0x80 } else { 0 }, 0, 0, 0]);
             writer.set_u16(10, counts[ADDITIONAL] + 1);
+        }
+    }
+
+    /// Writes records that came from elsewhere `age` seconds ago.
+    pub(crate) fn put_foreign(&mut self, answers: &[Row], authority: &[Row], age: u32) {
+        let sections = answers
+            .iter()
+            .map(|row| (ANSWER, row))
+            .chain(authority.iter().map(|row| (AUTHORITY, row)));
+        for (section, row) in sections {
+            let ttl = row.ttl.saturating_sub(age);
+            if self
+                .put(section, row.name.wire(), row.kind, ttl, &row.data)
+                .is_err()
+            {
+                return self.truncate();
+            }
         }
     }
 

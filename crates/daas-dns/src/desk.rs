@@ -76,11 +76,19 @@ impl Desk {
             return self.refuse(request, asker, Rcode::REFUSED);
         }
         let table = self.view.table(&self.inner.published);
+        let served = self.inner.forwarder_for(asker.ip).is_some();
         let Some(zone) = table.zone_for(request.question.key.octets(), request.question.kind)
         else {
+            // Recursion for who wants it and is served; nobody else makes us ask anybody.
+            if served && request.header.flags & flag::RD != 0 {
+                return Act::Late;
+            }
             return self.refuse(request, asker, Rcode::REFUSED);
         };
         let mut answer = Answer::begin(request, asker.transport, 0, &mut self.writer);
+        if served {
+            answer.flags |= flag::RA;
+        }
         answer.resolve(table, zone, request);
         answer.finish();
         Act::Reply

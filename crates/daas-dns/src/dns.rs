@@ -2,6 +2,7 @@ use crate::book::{Book, zone_of};
 use crate::contents::{Resource, Source, key_of};
 use crate::data;
 use crate::error::DnsError;
+use crate::forward::{Forwarder, is_served};
 use crate::kind::RrType;
 use crate::name::Name;
 use crate::record::SerialRecord;
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     /// One change of what is kept at a time, from the look to the disk.
     pub(crate) keeping: tokio::sync::Mutex<()>,
     pub(crate) published: Published,
+    pub(crate) forwarder: Option<Forwarder>,
     challenges: AtomicU64,
     /// Places for messages over UDP whose answer takes time.
     pub(crate) late: Arc<tokio::sync::Semaphore>,
@@ -54,6 +56,21 @@ impl fmt::Debug for Dns {
             .field("zones", &self.origins())
             .finish_non_exhaustive()
     }
+}
+
+/// A zone as it is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneState {
+    /// Its name.
+    pub origin: Name,
+    /// Its serial.
+    pub serial: u32,
+    /// How many records its sources have.
+    pub records: usize,
+    /// The data of the DS record that belongs into the zone above, if it is signed.
+    pub ds: Option<String>,
+    /// Who is told of changes.
+    pub secondaries: Vec<std::net::SocketAddr>,
 }
 
 /// The table that is served; readers notice a new one without a lock.
@@ -129,6 +146,11 @@ impl Dns {
             books.insert(key, Book::open(zone.clone(), &settings.keys, last)?);
         }
         crate::kept::load(&store, &mut books)?;
+        let forwarder = settings
+            .forward
+            .clone()
+            .filter(|forward| !forward.upstreams.is_empty())
+            .map(Forwarder::new);
         let inner = Inner {
             settings,
             store,
@@ -136,6 +158,7 @@ impl Dns {
             books: Mutex::new(books),
             keeping: tokio::sync::Mutex::default(),
             published: Published::default(),
+            forwarder,
             challenges: AtomicU64::new(1),
             late: Arc::new(tokio::sync::Semaphore::new(MOST_LATE)),
             serials: Wake::new(),
@@ -165,6 +188,51 @@ impl Dns {
             .values()
             .map(|book| book.zone.origin.clone())
             .collect()
+    }
+
+    /// Returns the zones as they are served now.
+    #[must_use]
+    pub fn zones(&self) -> Vec<ZoneState> {
+        let books = self.inner.books();
+        let state = |book: &Book| ZoneState {
+            origin: book.zone.origin.clone(),
+            serial: book.zone.serial,
+            records: book.contents.all().count(),
+            ds: book
+                .key
+                .as_ref()
+                .map(|key| data::show(RrType::DS, &key.ds())),
+            secondaries: book.settings.secondaries.clone(),
+        };
+        books.values().map(state).collect()
+    }
+
+    /// Returns the records of one zone or of all, with their sources.
+    ///
+    /// # Errors
+    /// [`DnsError::UnknownZone`] if there is no such zone.
+    pub fn records(&self, zone: Option<&Name>) -> Result<Vec<(Source, Resource)>, DnsError> {
+        let books = self.inner.books();
+        if let Some(zone) = zone
+            && !books.contains_key(&key_of(zone))
+        {
+            return Err(DnsError::UnknownZone { zone: zone.clone() });
+        }
+        let wanted = books
+            .values()
+            .filter(|book| zone.is_none_or(|zone| book.zone.origin == *zone));
+        let records = wanted.flat_map(|book| {
+            let soa = book.zone.soa();
+            book.contents.all().map(move |(source, record)| {
+                let mut record = record.clone();
+                // The contents do not know the serial.
+                if let Some(soa) = soa.as_ref().filter(|_| record.kind == RrType::SOA) {
+                    record.data = soa.data.clone();
+                }
+                (source.clone(), record)
+            })
+        });
+        Ok(records.collect())
     }
 
     /// Puts all records of an owner - one stand, one host - in place of its former ones. They are answered when this returns.
@@ -248,6 +316,13 @@ impl Drop for TxtGuard {
 }
 
 impl Inner {
+    /// Returns the one who asks for foreign names for this asker, if he is served.
+    pub(crate) fn forwarder_for(&self, ip: std::net::IpAddr) -> Option<&Forwarder> {
+        self.forwarder
+            .as_ref()
+            .filter(|_| is_served(ip, &self.settings.clients))
+    }
+
     pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -31,7 +31,7 @@ pub(crate) async fn answer(inner: &Inner, octets: &[u8], asker: Asker) -> Vec<Ve
             vec![sealed(coded(&request, asker.transport, rcode), session)]
         }
         (opcode::QUERY, RrType::AXFR | RrType::IXFR) => hand_over(inner, &request, asker, session),
-        (opcode::QUERY, _) => vec![query(inner, &request, asker, session)],
+        (opcode::QUERY, _) => vec![query(inner, &request, asker, session).await],
         _ => vec![sealed(
             coded(&request, asker.transport, Rcode::REFUSED),
             session,
@@ -56,10 +56,22 @@ fn sealed(mut message: Vec<u8>, session: Option<Session>) -> Vec<u8> {
 }
 
 /// Answers a signed question as an unsigned one, and signs the answer.
-fn query(inner: &Inner, request: &Request<'_>, asker: Asker, session: Option<Session>) -> Vec<u8> {
+async fn query(
+    inner: &Inner,
+    request: &Request<'_>,
+    asker: Asker,
+    session: Option<Session>,
+) -> Vec<u8> {
     let table = inner.published.table();
     let Some(zone) = table.zone_for(request.question.key.octets(), request.question.kind) else {
-        return sealed(coded(request, asker.transport, Rcode::REFUSED), session);
+        let Some(forwarder) = inner.forwarder_for(asker.ip) else {
+            return sealed(coded(request, asker.transport, Rcode::REFUSED), session);
+        };
+        let mut writer = Writer::new();
+        forwarder
+            .answer(request, asker.transport, &mut writer)
+            .await;
+        return sealed(writer.octets().to_vec(), session);
     };
     let mut writer = Writer::new();
     // What a signature needs does not fit into 512 octets together with much else; EDNS is then missing, and TC tells.

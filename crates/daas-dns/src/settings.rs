@@ -1,4 +1,5 @@
 use crate::contents::Resource;
+use crate::forward::ForwardSettings;
 use crate::name::Name;
 use crate::tsig::TsigKey;
 use daas_model::Subnet;
@@ -21,8 +22,10 @@ pub struct Settings {
     pub zones: Vec<ZoneSettings>,
     /// How many equal answers a second one network gets over UDP; no limit if 0 (RRL).
     pub limit: u32,
-    /// Networks that are served without a limit.
+    /// Networks that are served: without a limit, and with foreign names.
     pub clients: Vec<Subnet>,
+    /// Who is asked for foreign names, for this machine and `clients`; nobody if there is none.
+    pub forward: Option<ForwardSettings>,
     /// Keys that peers share with us.
     pub tsig: Vec<TsigKey>,
 }
@@ -34,6 +37,7 @@ impl Default for Settings {
             zones: Vec::new(),
             limit: 100,
             clients: Vec::new(),
+            forward: None,
             tsig: Vec::new(),
         }
     }

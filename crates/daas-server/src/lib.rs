@@ -15,6 +15,7 @@ mod groups;
 mod idempotency;
 mod images;
 mod listen;
+mod names;
 mod open_door;
 mod operations;
 mod projects;

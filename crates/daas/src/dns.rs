@@ -3,14 +3,14 @@
 use crate::config::Fault;
 use crate::serve::ServeError;
 use daas_control::StandNames;
-use daas_dns::{Bound, Dns, Name, Resource, Settings, ZoneSettings};
+use daas_dns::{Bound, Dns, ForwardSettings, Name, Resource, Settings, TsigKey, ZoneSettings};
 use daas_model::Subnet;
 use daas_store::Store;
 use daas_tasks::Supervisor;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 /// The zone of stands where nobody has a domain yet: `internal` is reserved for private networks (ICANN, 2024).
 const LOCAL_ZONE: &str = "daas.internal";
@@ -24,6 +24,9 @@ pub(crate) struct DnsText {
     address: Vec<IpAddr>,
     limit: Option<u32>,
     clients: Vec<Subnet>,
+    keys: Vec<PathBuf>,
+    upstreams: Option<Vec<SocketAddr>>,
+    private: Vec<String>,
     zones: BTreeMap<String, ZoneText>,
 }
 
@@ -34,6 +37,10 @@ struct ZoneText {
     servers: Vec<String>,
     mailbox: Option<String>,
     records: Vec<String>,
+    sign: bool,
+    secondaries: Vec<SocketAddr>,
+    transfer: Vec<String>,
+    update: Vec<String>,
 }
 
 /// What the name server is to do.
@@ -51,6 +58,12 @@ pub(crate) struct DnsConfig {
     address: Vec<IpAddr>,
     limit: u32,
     clients: Vec<Subnet>,
+    /// Files of keys that peers share with us.
+    keys: Vec<PathBuf>,
+    /// Who is asked for foreign names; those of the system if nobody said.
+    upstreams: Option<Vec<SocketAddr>>,
+    /// Zones of others whose names may lead to private addresses.
+    private: Vec<Name>,
     zones: Vec<ZoneSettings>,
 }
 
@@ -64,6 +77,12 @@ impl DnsText {
         if zone.count() == 0 {
             return Err(("dns.zone", "the root is nobody's zone".into()));
         }
+        let private = self
+            .private
+            .iter()
+            .map(|zone| Name::parse(zone))
+            .collect::<Result<_, _>>();
+        let private = private.map_err(|e| ("dns.private", e.into()))?;
         let mut zones = Vec::new();
         for (name, text) in self.zones {
             zones.push(text.read(&name).map_err(|e| ("dns.zones", e))?);
@@ -85,6 +104,9 @@ impl DnsText {
             address: self.address,
             limit: self.limit.unwrap_or(Settings::default().limit),
             clients: self.clients,
+            keys: self.keys,
+            upstreams: self.upstreams,
+            private,
             zones,
         })
     }
@@ -99,6 +121,24 @@ impl ZoneText {
         }
         if let Some(mailbox) = &self.mailbox {
             zone.mailbox = Some(Name::parse(&mailbox.replacen('@', ".", 1))?);
+        }
+        zone.signed = self.sign;
+        zone.secondaries = self.secondaries;
+        for who in &self.transfer {
+            // A block has a slash, a key has not.
+            match Subnet::parse(who) {
+                Ok(block) => zone.transfer_to.push(block),
+                Err(_) if who.contains('/') => {
+                    return Err(Subnet::parse(who).err().unwrap_or_default().into());
+                }
+                Err(_) => match who.parse::<IpAddr>() {
+                    Ok(ip) => zone.transfer_to.extend(alone(ip)),
+                    Err(_) => zone.transfer_keys.push(Name::parse(who)?),
+                },
+            }
+        }
+        for key in &self.update {
+            zone.update_keys.push(Name::parse(key)?);
         }
         for line in &self.records {
             let record = Resource::parse(line, &origin)
@@ -115,6 +155,7 @@ pub(crate) struct Names {
     bound: Vec<Bound>,
     zone: Name,
     addresses: Vec<IpAddr>,
+    upstreams: Vec<SocketAddr>,
 }
 
 impl Names {
@@ -157,18 +198,34 @@ impl Names {
                 zones.push(zone);
             }
         }
+        let forward = config.forward(&bound);
+        let upstreams = forward.upstreams.clone();
+        let mut keys = Vec::new();
+        for path in &config.keys {
+            keys.extend(TsigKey::read(path)?);
+        }
         let settings = Settings {
             keys: state.join("dns"),
             zones,
             limit: config.limit,
             clients: config.clients.clone(),
+            tsig: keys,
+            forward: Some(forward),
         };
         Ok(Self {
             dns: Dns::open(settings, store, tasks)?,
             bound,
             zone: config.zone.clone(),
             addresses,
+            upstreams,
         })
+    }
+
+    /// Returns whom stands with a free way out ask: this server, which remembers and keeps private addresses out - and behind it those that it asks, for the
+    /// time in which the daemon is down.
+    pub(crate) fn resolvers(&self) -> Vec<SocketAddr> {
+        let own = self.bound.iter().map(|bound| reachable(bound.address()));
+        own.take(1).chain(self.upstreams.iter().copied()).collect()
     }
 
     /// Returns what names of stands are made from.
@@ -177,6 +234,11 @@ impl Names {
             dns: self.dns.clone(),
             zone: self.zone.clone(),
             addresses: self.addresses.clone(),
+            listens: self
+                .bound
+                .iter()
+                .map(|bound| bound.address().to_string())
+                .collect(),
         }
     }
 
@@ -192,6 +254,22 @@ impl Names {
 }
 
 impl DnsConfig {
+    /// Returns who is asked for foreign names: never this server itself, which the system may ask.
+    fn forward(&self, bound: &[Bound]) -> ForwardSettings {
+        let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let (servers, zones) = of_system(&text);
+        let mut upstreams = self.upstreams.clone().unwrap_or(servers);
+        upstreams.retain(|upstream| {
+            !bound.iter().any(|bound| {
+                bound.address() == *upstream || reachable(bound.address()) == *upstream
+            })
+        });
+        ForwardSettings {
+            upstreams,
+            private: self.private.iter().cloned().chain(zones).collect(),
+        }
+    }
+
     /// Returns where names of stands lead: what the configuration says, else where names are asked for, else this machine's way out - or the machine itself
     /// while nobody else can ask.
     fn led_to(&self) -> Vec<IpAddr> {
@@ -212,6 +290,42 @@ impl DnsConfig {
         }
         outside
     }
+}
+
+/// Returns the address at which this machine itself reaches a listener.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
+        }
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()))
+        }
+        _ => address,
+    }
+}
+
+/// Returns the resolvers of the system, and the zones of its own network: `nameserver`, `search` and `domain` of resolv.conf(5).
+fn of_system(text: &str) -> (Vec<SocketAddr>, Vec<Name>) {
+    let (mut servers, mut zones) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("nameserver") => servers.extend(
+                words
+                    .next()
+                    .and_then(|word| word.parse().ok())
+                    .map(|ip: IpAddr| SocketAddr::new(ip, 53)),
+            ),
+            Some("search" | "domain") => zones.extend(
+                words
+                    .filter_map(|word| Name::parse(word).ok())
+                    .filter(|zone| zone.count() > 0),
+            ),
+            _ => {}
+        }
+    }
+    (servers, zones)
 }
 
 /// Returns the address that this machine uses towards others. A socket is asked, nothing is sent.
@@ -242,6 +356,21 @@ mod tests {
         assert_eq!(config.zone.to_string(), "daas.internal.");
         assert_eq!(config.led_to(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
         assert!(config.listen_is_default);
+    }
+
+    #[test]
+    fn the_systems_resolvers_and_the_zones_of_its_network_are_found() {
+        let (servers, zones) = of_system(
+            "# made\nsearch corp.example .\nnameserver 10.0.0.2\nnameserver fd00::2\noptions ndots:2\n",
+        );
+        assert_eq!(
+            servers,
+            [
+                "10.0.0.2:53".parse().unwrap(),
+                "[fd00::2]:53".parse::<SocketAddr>().unwrap()
+            ]
+        );
+        assert_eq!(zones, [Name::parse("corp.example").unwrap()]);
     }
 
     #[test]

@@ -164,8 +164,15 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         Budget::default(),
         tasks.clone(),
     )?;
+    let names = Names::open(
+        &config.dns,
+        config.addresses,
+        &config.state,
+        store.clone(),
+        tasks.clone(),
+    )?;
     let engine = LocalEngine::start(
-        engine_config(&config),
+        engine_config(&config, names.resolvers()),
         zygote,
         Arc::new(images),
         tasks.clone(),
@@ -182,13 +189,6 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
     let gates = Gates::bind(&config.ingress, Shown::default(), handed)?;
     let (visit, visits) = tokio::sync::mpsc::unbounded_channel();
     let ingress = gates.ingress(&config, engine.dialer().clone(), &tasks, visit)?;
-    let names = Names::open(
-        &config.dns,
-        config.addresses,
-        &config.state,
-        store.clone(),
-        tasks.clone(),
-    )?;
     let control_config = ControlConfig {
         outside: gates.outside(&config.ingress),
         registry_listens: doors.addresses(),
@@ -200,6 +200,7 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
             caches: config.builds.caches,
         },
         refresh: config.refresh,
+        names: names.of_stands(),
     };
     let control = Control::start(
         control_config,
@@ -211,7 +212,6 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
     )
     .await
     .map_err(|failure| ServeError::Control(failure.into_error()))?;
-    control.follow_names(names.of_stands())?;
     names.listen()?;
     doors.open(&registry, &tasks);
     // Whoever comes now must find the stands that are there.
@@ -239,14 +239,14 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
     Ok(())
 }
 
-fn engine_config(config: &Config) -> EngineConfig {
+fn engine_config(config: &Config, upstreams: Vec<SocketAddr>) -> EngineConfig {
     EngineConfig {
         state: config.state.clone(),
         cgroup_root: config.cgroup.clone(),
         spares: config.spares,
         spare_disk: config.limits.disk,
         registries: outside(config),
-        upstreams: upstreams(),
+        upstreams,
         reachable: config.reachable.clone(),
     }
 }
@@ -258,16 +258,6 @@ fn outside(config: &Config) -> RegistrySettings {
         insecure: config.insecure.iter().cloned().collect(),
         ..RegistrySettings::default()
     }
-}
-
-/// Returns the name servers of the host.
-fn upstreams() -> Vec<SocketAddr> {
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    text.lines()
-        .filter_map(|line| line.strip_prefix("nameserver"))
-        .filter_map(|rest| rest.trim().parse().ok())
-        .map(|ip| SocketAddr::new(ip, 53))
-        .collect()
 }
 
 fn read_tokens(path: &Path) -> Result<Tokens, ServeError> {

@@ -2,9 +2,12 @@
 
 use super::bed::{Bed, service};
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a name may take to come or go before the trial fails.
@@ -40,11 +43,27 @@ pub fn names_follow_stands(program: &Path) -> Result<()> {
         "a stand that is not there has a name"
     );
 
+    let record = json!({"name": "printer.office.test", "type": "A", "data": "192.0.2.30"});
+    bed.api().post("/dns/records", &record)?;
+    eventually(server, &["printer.office.test", "A"], "192.0.2.30")?;
+
     bed.daemon.kill()?;
     bed.daemon.start_again()?;
     // Nobody is answered before the names of what is recorded are there.
     let short = dig(server, &["web.shop-7.dev.example.test", "A", "+short"])?;
     ensure!(short.trim() == "192.0.2.80", "after a crash: {short}");
+
+    let short = dig(server, &["printer.office.test", "A", "+short"])?;
+    ensure!(
+        short.trim() == "192.0.2.30",
+        "a kept record after a crash: {short}"
+    );
+    bed.api()
+        .delete("/dns/records?name=printer.office.test&type=A")?;
+    ensure!(
+        status(server, "printer.office.test")? == "NXDOMAIN",
+        "a record that is forgotten is answered"
+    );
 
     bed.api().down("shop-7")?;
     let until = Instant::now() + PATIENCE;
@@ -57,6 +76,84 @@ pub fn names_follow_stands(program: &Path) -> Result<()> {
         }
     }
     bed.nothing_is_left()
+}
+
+/// Looks up a thousand foreign names in a stand without a way out, and one in a stand with a free one.
+///
+/// # Errors
+/// When a question of the first stand leaves it, or the second one gets no answer.
+pub fn no_way_out_no_questions(program: &Path) -> Result<()> {
+    let (server, upstream) = (free_address()?, free_address()?);
+    let asked = answer_everything(upstream)?;
+    let configuration =
+        format!("  spares: 0\ndns:\n  listen: ['{server}']\n  upstreams: ['{upstream}']\n");
+    let bed = Bed::configured(program, &configuration)?;
+    let of = |egress: &str| {
+        bed.project(&format!(
+            "{}x-daas:\n  egress: {egress}\n",
+            service("web", "sleep 1000")
+        ))
+    };
+    bed.api().up("closed", &of("none"), 0)?;
+    bed.api().up("open", &of("full"), 0)?;
+
+    let ran = bed.api().exec(
+        "open",
+        "web",
+        &["/bin/busybox", "nslookup", "control.example.org"],
+    )?;
+    ensure!(
+        ran.output.contains("203.0.113.7"),
+        "a stand with a free way out gets no answer: {}",
+        ran.output
+    );
+    let before = asked.load(Ordering::SeqCst);
+    ensure!(before > 0, "the answer came from nowhere");
+
+    let look = "i=0; while [ $i -lt 1000 ]; do /bin/busybox nslookup x$i.example.org && exit 1; i=$((i+1)); done > /dev/null 2>&1; echo through";
+    let ran = bed
+        .api()
+        .exec("closed", "web", &["/bin/busybox", "sh", "-c", look])?;
+    ensure!(
+        ran.output.contains("through"),
+        "a stand without a way out got an answer: {}",
+        ran.output
+    );
+    let after = asked.load(Ordering::SeqCst);
+    ensure!(
+        after == before,
+        "{} questions left a stand without a way out",
+        after - before
+    );
+    bed.api().down("closed")?;
+    bed.api().down("open")?;
+    bed.nothing_is_left()
+}
+
+/// Answers every question for an address with 203.0.113.7 until the process ends, and counts them.
+fn answer_everything(address: SocketAddr) -> Result<Arc<AtomicUsize>> {
+    let socket = UdpSocket::bind(address).context("cannot bind the resolver of the trial")?;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    std::thread::spawn(move || {
+        let mut message = [0; 1500];
+        while let Ok((length, from)) = socket.recv_from(&mut message) {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let Some(end) = message[12..length].iter().position(|octet| *octet == 0) else {
+                continue;
+            };
+            let end = 12 + end + 5;
+            let mut reply = message[..end].to_vec();
+            reply[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
+            if message[end - 4..end] == [0, 1, 0, 1] {
+                reply[7] = 1;
+                reply
+                    .extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 100, 0, 4, 203, 0, 113, 7]);
+            }
+            let _ = socket.send_to(&reply, from);
+        }
+    });
+    Ok(asked)
 }
 
 /// Returns an address of loopback of this process alone, with a port that is free for UDP and TCP.

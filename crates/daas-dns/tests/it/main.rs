@@ -8,6 +8,7 @@
 mod answers;
 mod challenges;
 mod flag_day;
+mod forwarded;
 mod keys;
 mod place;
 mod secondary;
