@@ -7,6 +7,7 @@
 mod alive;
 mod build;
 mod compose;
+mod dns;
 mod figures;
 mod image;
 mod ingress;
@@ -80,8 +81,10 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         [what, rounds] if what == "registry" => {
             registry::run(rounds.parse().context("rounds are a number")?)
         }
+        [what] if what == "dns" => dns::run(3),
+        [what, rounds] if what == "dns" => dns::run(rounds.parse().context("rounds are a number")?),
         _ => bail!(
-            "usage: cargo xtask bench stand [rounds] | quick [rounds] | alive [stands] | build | registry [rounds | large] | ingress [rounds [routes]]"
+            "usage: cargo xtask bench stand [rounds] | quick [rounds] | alive [stands] | build | dns [rounds] | registry [rounds | large] | ingress [rounds [routes]]"
         ),
     }
 }
