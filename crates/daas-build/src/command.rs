@@ -137,37 +137,7 @@ async fn execute(
     number: u32,
     key: &Digest,
 ) -> Result<(daas_image::Packed, daas_image::Layer), BuildError> {
-    let mut caches: Vec<InUse> = Vec::new();
-    for mount in std::mem::take(&mut mounts.caches) {
-        let CacheMount {
-            wanted,
-            target,
-            read_only,
-            fill,
-        } = mount;
-        let cache = job
-            .builder
-            .caches()
-            .take(&wanted, job.place("cache"))
-            .await?;
-        if let Some((tree, source)) = fill.filter(|_| cache.fresh) {
-            let (path, at) = (cache.path.clone(), step.clone());
-            job.blocking("fill a cache of builds", move || {
-                let tree = tree.open().map_err(|e| at_step(&at, e))?;
-                crate::gather::fill(tree, &source, &path)
-            })
-            .await?;
-        }
-        mounts.list.push(MountLaunch {
-            source: MountLaunchSource::Bind {
-                path: cache.path.clone(),
-                root_is: None,
-            },
-            target,
-            read_only,
-        });
-        caches.push(cache);
-    }
+    let caches = take_caches(job, step, &mut mounts).await?;
     let stubs = stubs_of(job, state, step, &mounts).await?;
     let over = over(state, step, argv, &mounts, &stubs, job, key)?;
     let name = job.node_name(number);
@@ -237,6 +207,46 @@ async fn execute(
     job.stand.forget(&name).await?;
     drop(stubs);
     Ok(made)
+}
+
+/// Takes the caches of a command, fills those that are new, and mounts them.
+async fn take_caches(
+    job: &Job,
+    step: &Step,
+    mounts: &mut Mounts,
+) -> Result<Vec<InUse>, BuildError> {
+    let mut caches: Vec<InUse> = Vec::new();
+    for mount in std::mem::take(&mut mounts.caches) {
+        let CacheMount {
+            wanted,
+            target,
+            read_only,
+            fill,
+        } = mount;
+        let cache = job
+            .builder
+            .caches()
+            .take(&wanted, job.place("cache"))
+            .await?;
+        if let Some((tree, source)) = fill.filter(|_| cache.fresh) {
+            let (path, at) = (cache.path.clone(), step.clone());
+            job.blocking("fill a cache of builds", move || {
+                let tree = tree.open().map_err(|e| at_step(&at, e))?;
+                crate::gather::fill(tree, &source, &path)
+            })
+            .await?;
+        }
+        mounts.list.push(MountLaunch {
+            source: MountLaunchSource::Bind {
+                path: cache.path.clone(),
+                root_is: None,
+            },
+            target,
+            read_only,
+        });
+        caches.push(cache);
+    }
+    Ok(caches)
 }
 
 fn ceiling(step: &Step, ceiling: String) -> BuildError {
