@@ -3,5 +3,6 @@
 mod builds;
 mod cgroup_v2;
 mod names;
+mod registry_tls;
 mod systemd;
 mod trials;
