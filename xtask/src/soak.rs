@@ -18,7 +18,7 @@ struct Check {
     run: fn(&Path) -> Result<String>,
 }
 
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 15] = [
     Check {
         name: "fifty-at-once",
         what: "one file, 50 stands at once",
@@ -91,6 +91,11 @@ const CHECKS: [Check; 14] = [
         run: languages,
     },
     Check {
+        name: "acme",
+        what: "DAAS_ISSUANCES certificates, 200 by default, by all three challenges from pebble, half of whose nonces are refused",
+        run: |_| issuances(),
+    },
+    Check {
         name: "fuzz",
         what: "every fuzz target for DAAS_FUZZ_SECONDS, 300 by default",
         run: |_| fuzz(),
@@ -152,6 +157,34 @@ fn steps() -> Vec<&'static str> {
 }
 
 /// Runs each target of each `fuzz` folder with cargo-fuzz on the nightly tool chain.
+/// Runs the certificates' own test with more of them: it is the same code, and says what it did.
+fn issuances() -> Result<String> {
+    let number = std::env::var("DAAS_ISSUANCES").unwrap_or_else(|_| "200".to_owned());
+    let output = Command::new("cargo")
+        .args([
+            "test",
+            "-p",
+            "daas-certs",
+            "--test",
+            "it",
+            "as_many_as",
+            "--",
+            "--nocapture",
+        ])
+        .env("DAAS_ISSUANCES", &number)
+        .current_dir(workspace::root())
+        .output()
+        .context("cannot run the tests of daas-certs")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = text
+        .lines()
+        .find(|line| line.contains("certificates issued"));
+    match said {
+        Some(line) if output.status.success() => Ok(line.trim().to_owned()),
+        _ => bail!("{text}{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
 fn fuzz() -> Result<String> {
     let seconds = std::env::var("DAAS_FUZZ_SECONDS").unwrap_or_else(|_| "300".to_owned());
     let mut done = Vec::new();

@@ -1,5 +1,9 @@
 //! Every endpoint, once: server, client, `openapi.json` and `docs/reference/api.md` are made from this table.
 
+use crate::certificate::{
+    CertificateList, CertificateOrder, CertificateView, ClientList, ClientMade, ClientRequest,
+    RootCertificates,
+};
 use crate::event::{EventQuery, EventView};
 use crate::exec::ExecRequest;
 use crate::grant::GrantList;
@@ -566,6 +570,56 @@ endpoints! {
     DNS_RECORD_REMOVE = {
         id: "dns-record-remove", method: Method::Delete, path: "/dns/records", query: query::<RecordQuery>,
         summary: "Forgets kept records of a name and type",
+        status: 204,
+    };
+    CERTIFICATE_LIST = {
+        id: "certificate-list", path: "/certificates",
+        summary: "Lists the certificates that are given or ordered",
+        answer: Body::Json(schema::<CertificateList>),
+    };
+    CERTIFICATE_ISSUE = {
+        id: "certificate-issue", method: Method::Post, path: "/certificates",
+        summary: "Orders a certificate; it is `ordering` until it is there or has failed",
+        request: Body::Json(schema::<CertificateOrder>), status: 202, answer: Body::Json(schema::<CertificateView>),
+    };
+    CERTIFICATE_SHOW = {
+        id: "certificate-show", path: "/certificates/{certificate}",
+        summary: "Shows a certificate with its chain",
+        answer: Body::Json(schema::<CertificateView>),
+    };
+    CERTIFICATE_FORGET = {
+        id: "certificate-forget", method: Method::Delete, path: "/certificates/{certificate}",
+        summary: "Forgets a certificate that was ordered: it is served and renewed no more",
+        status: 204,
+    };
+    CERTIFICATE_RENEW = {
+        id: "certificate-renew", method: Method::Post, path: "/certificates/{certificate}/renew",
+        summary: "Orders a certificate once more, now",
+        status: 202, answer: Body::Json(schema::<CertificateView>),
+    };
+    CERTIFICATE_REVOKE = {
+        id: "certificate-revoke", method: Method::Post, path: "/certificates/{certificate}/revoke",
+        summary: "Takes a certificate back at its authority and out of service",
+        answer: Body::Json(schema::<CertificateView>),
+    };
+    CERTIFICATE_ROOT = {
+        id: "certificate-root", path: "/certificate-authority",
+        summary: "Shows the roots of the private authority",
+        answer: Body::Json(schema::<RootCertificates>),
+    };
+    CERTIFICATE_CLIENTS = {
+        id: "certificate-clients", path: "/certificate-authority/clients",
+        summary: "Lists the certificates by which other machines prove who they are",
+        answer: Body::Json(schema::<ClientList>),
+    };
+    CERTIFICATE_CLIENT_ADD = {
+        id: "certificate-client-add", method: Method::Post, path: "/certificate-authority/clients",
+        summary: "Makes a client's certificate; its key is told once",
+        request: Body::Json(schema::<ClientRequest>), answer: Body::Json(schema::<ClientMade>),
+    };
+    CERTIFICATE_CLIENT_REVOKE = {
+        id: "certificate-client-revoke", method: Method::Delete, path: "/certificate-authority/clients/{client}",
+        summary: "Takes a client's certificate back; its next handshake fails",
         status: 204,
     };
     EVENTS = {

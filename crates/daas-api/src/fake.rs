@@ -1162,6 +1162,10 @@ impl Platform for FakePlatform {
         self
     }
 
+    fn certificates(&self) -> &dyn crate::platform::Certificates {
+        self
+    }
+
     fn system(&self) -> &dyn System {
         self
     }

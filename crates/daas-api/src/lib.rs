@@ -9,12 +9,15 @@
 mod build;
 mod bytes_text;
 mod caller;
+mod certificate;
 pub mod endpoint;
 mod event;
 mod exec;
 mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
+#[cfg(feature = "fake")]
+mod fake_certificates;
 #[cfg(feature = "fake")]
 mod fake_names;
 #[cfg(feature = "fake")]
@@ -41,6 +44,10 @@ mod system;
 pub use build::{BuildRequest, MAX_BUILD_HEAD};
 pub use bytes_text::BytesText;
 pub use caller::Caller;
+pub use certificate::{
+    CertificateFault, CertificateList, CertificateOrder, CertificateState, CertificateView,
+    ClientList, ClientMade, ClientRequest, ClientView, RootCertificate, RootCertificates,
+};
 pub use endpoint::{Body, ENDPOINTS, Endpoint, Header, Method};
 pub use event::{EventQuery, EventView};
 pub use exec::{ExecRequest, WindowSize};

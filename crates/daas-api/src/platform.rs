@@ -3,6 +3,10 @@
 //! Every method may be dropped before it answers; what it has recorded by then will happen.
 
 use crate::caller::Caller;
+use crate::certificate::{
+    CertificateList, CertificateOrder, CertificateView, ClientList, ClientMade, ClientRequest,
+    RootCertificates,
+};
 use crate::event::{EventQuery, EventView};
 use crate::exec::{ExecRequest, WindowSize};
 use crate::failure::Failure;
@@ -276,6 +280,38 @@ pub trait Routes: Send + Sync {
     fn list(&self) -> Answer<'_, RouteList>;
 }
 
+/// Certificates: those that are given or ordered, the private authority, clients.
+pub trait Certificates: Send + Sync {
+    /// Returns all certificates but those that are made in handshakes, by id, without their chains.
+    fn certificates(&self) -> Answer<'_, CertificateList>;
+    /// Returns one certificate with its chain.
+    fn certificate<'a>(&'a self, id: &'a str) -> Answer<'a, CertificateView>;
+    /// Records that a certificate is wanted; it is ordered beside the answer.
+    fn issue<'a>(
+        &'a self,
+        caller: &'a Caller,
+        order: CertificateOrder,
+    ) -> Answer<'a, CertificateView>;
+    /// Orders a certificate once more, beside the answer.
+    fn renew<'a>(&'a self, caller: &'a Caller, id: &'a str) -> Answer<'a, CertificateView>;
+    /// Takes a certificate back at its authority and out of service.
+    fn revoke<'a>(&'a self, caller: &'a Caller, id: &'a str) -> Answer<'a, CertificateView>;
+    /// Forgets a certificate that was ordered.
+    fn forget<'a>(&'a self, caller: &'a Caller, id: &'a str) -> Answer<'a, ()>;
+    /// Returns the roots of the private authority.
+    fn roots(&self) -> Answer<'_, RootCertificates>;
+    /// Returns the clients' certificates.
+    fn clients(&self) -> Answer<'_, ClientList>;
+    /// Makes a client's certificate; its key is told once.
+    fn add_client<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request: ClientRequest,
+    ) -> Answer<'a, ClientMade>;
+    /// Takes a client's certificate back.
+    fn revoke_client<'a>(&'a self, caller: &'a Caller, name: &'a str) -> Answer<'a, ()>;
+}
+
 /// The daemon and its host.
 pub trait System: Send + Sync {
     /// Tells what runs where.
@@ -300,6 +336,8 @@ pub trait Platform: Send + Sync + 'static {
     fn names(&self) -> &dyn Names;
     /// The ways from outside to the services of stands.
     fn routes(&self) -> &dyn Routes;
+    /// Certificates.
+    fn certificates(&self) -> &dyn Certificates;
     /// The daemon and its host.
     fn system(&self) -> &dyn System;
 }

@@ -1,5 +1,6 @@
 //! The words of the command line.
 
+use crate::certificate::CertificateVerb;
 use crate::dns::DnsVerb;
 use crate::image::ImageVerb;
 use crate::project::ProjectVerb;
@@ -130,6 +131,13 @@ pub(crate) enum Noun {
         subcommand_help_heading = "Verbs"
     )]
     Dns(DnsVerb),
+    /// Certificates: given ones, those of authorities of the world, and the private authority.
+    #[command(
+        subcommand,
+        subcommand_value_name = "VERB",
+        subcommand_help_heading = "Verbs"
+    )]
+    Certificate(CertificateVerb),
     /// The daemon and its host.
     #[command(
         subcommand,

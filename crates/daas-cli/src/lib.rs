@@ -7,6 +7,7 @@
 //! Not here: what the commands mean (`daas-control`), reading of compose files (`daas-spec`), transport (`daas-client`).
 
 mod args;
+mod certificate;
 mod complain;
 mod completions;
 mod disk_files;
@@ -36,6 +37,7 @@ mod table;
 mod talk;
 mod target;
 mod terminal;
+mod trust;
 mod tty;
 mod unpack;
 

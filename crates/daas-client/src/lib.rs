@@ -7,6 +7,7 @@
 
 mod address;
 mod calls;
+mod certificate_calls;
 mod client;
 mod connect_error;
 mod exchange;

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 /// An event as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct HappeningRecord {
-    stand: StandName,
+    /// Whose; nothing for what belongs to no stand, such as certificates.
+    #[serde(default)]
+    stand: Option<StandName>,
+    #[serde(default)]
     node: Option<NodeName>,
     severity: Severity,
     code: String,
@@ -24,7 +27,7 @@ impl HappeningRecord {
             HappeningKind::Keeper(kind) => word(kind),
         };
         Self {
-            stand: stand.clone(),
+            stand: Some(stand.clone()),
             node: happening.node,
             severity,
             code: code.into(),
@@ -35,7 +38,7 @@ impl HappeningRecord {
     /// Makes the record of something that a person or the platform did.
     pub(crate) fn note(stand: &StandName, code: &str, text: impl Into<String>) -> Self {
         Self {
-            stand: stand.clone(),
+            stand: Some(stand.clone()),
             node: None,
             severity: Severity::Note,
             code: code.into(),
@@ -74,7 +77,7 @@ pub(crate) fn view(event: &Event) -> Result<EventView, Failure> {
     Ok(EventView {
         id: event.id.0,
         at_ms: event.at_ms,
-        stand: Some(record.stand),
+        stand: record.stand,
         node: record.node,
         severity: record.severity,
         code: record.code,

@@ -7,6 +7,7 @@
 mod binds;
 mod building;
 mod builds;
+mod certificates;
 mod datagrams;
 mod doctor;
 mod events;

@@ -3,7 +3,9 @@ use crate::names::StandNames;
 use crate::operations::Operations;
 use crate::routes::{ExposedOf, Outside};
 use daas_api::Failure;
-use daas_api::platform::{Images, Names, Platform, Projects, Registry, Routes, Stands, System};
+use daas_api::platform::{
+    Certificates, Images, Names, Platform, Projects, Registry, Routes, Stands, System,
+};
 use daas_build::BuildSettings;
 use daas_engine::LocalEngine;
 use daas_engine::publish::HostRange;
@@ -41,6 +43,7 @@ pub struct Control {
     pub(crate) engine: LocalEngine,
     pub(crate) registry: daas_registry::Registry,
     pub(crate) ingress: daas_ingress::Ingress,
+    pub(crate) certificates: daas_certs::Certificates,
     /// What images say about ports.
     pub(crate) exposed: Arc<ExposedOf>,
     /// Stands that may sleep.
@@ -75,6 +78,7 @@ impl Control {
         engine: LocalEngine,
         registry: daas_registry::Registry,
         ingress: daas_ingress::Ingress,
+        certificates: daas_certs::Certificates,
         tasks: Supervisor,
     ) -> Result<Self, Failure> {
         let operations = Operations::default();
@@ -96,6 +100,7 @@ impl Control {
             engine,
             registry,
             ingress,
+            certificates,
             exposed: Arc::default(),
             sleepers: Arc::default(),
             store,
@@ -111,6 +116,7 @@ impl Control {
         control.keep_registry();
         control.keep_routes();
         control.keep_refreshed();
+        control.show_certificates_of_stands();
         Ok(control)
     }
 }
@@ -137,6 +143,10 @@ impl Platform for Control {
     }
 
     fn routes(&self) -> &dyn Routes {
+        self
+    }
+
+    fn certificates(&self) -> &dyn Certificates {
         self
     }
 

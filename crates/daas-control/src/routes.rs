@@ -15,6 +15,7 @@ use daas_plan::{Exposed, Power, RoutePlan, Where, plan_routes};
 use daas_store::Stored;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -35,6 +36,8 @@ pub struct Outside {
     pub https: Option<u16>,
     /// Whether the certificates of the zone are trusted: then its URLs begin with `https`.
     pub secure: bool,
+    /// Files by which this machine trusts the private authority: where one of them is, all URLs begin with `https`.
+    pub trusted_by: Vec<PathBuf>,
 }
 
 impl Outside {
@@ -51,13 +54,19 @@ impl Outside {
         })
     }
 
+    /// Tells whether somebody let this machine trust the private authority, which has a certificate for every name of ours.
+    fn is_trusted_here(&self) -> bool {
+        self.trusted_by.iter().any(|file| file.exists())
+    }
+
     /// Returns the URL of a host.
     fn url(&self, host: &str) -> Option<String> {
-        let secure = self.secure
-            && self
-                .zone
-                .as_deref()
-                .is_some_and(|zone| host.ends_with(zone));
+        let secure = self.is_trusted_here()
+            || self.secure
+                && self
+                    .zone
+                    .as_deref()
+                    .is_some_and(|zone| host.ends_with(zone));
         let (scheme, port, usual) = match (self.http, self.https) {
             (_, Some(https)) if secure => ("https", https, 443),
             (Some(http), _) => ("http", http, 80),

@@ -83,12 +83,10 @@ impl System for Control {
     fn doctor(&self) -> Answer<'_, DoctorReport> {
         Box::pin(async move {
             let state = self.config.state.clone();
-            self.blocking("doctor", move || {
-                Ok(DoctorReport {
-                    checks: doctor::checks(&state),
-                })
-            })
-            .await
+            let looked = self.blocking("doctor", move || Ok(doctor::checks(&state)));
+            let mut checks = looked.await?;
+            checks.extend(self.certificate_checks()?);
+            Ok(DoctorReport { checks })
         })
     }
 

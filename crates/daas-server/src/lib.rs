@@ -8,6 +8,7 @@
 
 mod access;
 mod body;
+mod certificates;
 mod door;
 mod extract;
 mod flow;

@@ -6,7 +6,9 @@ use crate::render;
 use crate::request_id::RequestIds;
 use crate::routes::Routes;
 use crate::slow::Timers;
-use crate::{images, names, operations, projects, registry, route_list, stands, system};
+use crate::{
+    certificates, images, names, operations, projects, registry, route_list, stands, system,
+};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -90,6 +92,7 @@ fn routes() -> Routes {
     let routes = registry::routes(routes);
     let routes = route_list::routes(routes);
     let routes = names::routes(routes);
+    let routes = certificates::routes(routes);
     system::routes(routes)
 }
 

@@ -1,5 +1,6 @@
 //! The configuration file, `/etc/daas/daas.yaml`: every key has a default that works and a unit in its value.
 
+use crate::certificates::{CertificatesConfig, CertificatesText};
 use crate::dns::{DnsConfig, DnsText};
 use daas_model::{ByteSize, Cpus, Limits, Span, Subnet};
 use serde::Deserialize;
@@ -71,6 +72,7 @@ pub(crate) struct Config {
     pub(crate) cgroup: String,
     pub(crate) registry: RegistryConfig,
     pub(crate) ingress: IngressConfig,
+    pub(crate) certificates: CertificatesConfig,
     pub(crate) dns: DnsConfig,
     /// Blocks that stands with a way out may reach though they are not public.
     pub(crate) reachable: Vec<Subnet>,
@@ -164,6 +166,7 @@ struct Text {
     images: ImagesText,
     registry: RegistryText,
     ingress: IngressText,
+    certificates: CertificatesText,
     dns: DnsText,
     egress: EgressText,
     builds: BuildsText,
@@ -190,6 +193,7 @@ impl Default for Text {
             images: ImagesText::default(),
             registry: RegistryText::default(),
             ingress: IngressText::default(),
+            certificates: CertificatesText::default(),
             dns: DnsText::default(),
             egress: EgressText::default(),
             builds: BuildsText::default(),
@@ -488,6 +492,10 @@ impl Config {
                 .unwrap_or_else(|| CGROUP.to_owned()),
             registry: text
                 .registry
+                .read()
+                .map_err(|(key, source)| fault(key)(source))?,
+            certificates: text
+                .certificates
                 .read()
                 .map_err(|(key, source)| fault(key)(source))?,
             ingress,

@@ -228,6 +228,16 @@ impl Names {
         own.take(1).chain(self.upstreams.iter().copied()).collect()
     }
 
+    /// Returns the name server itself.
+    pub(crate) fn server(&self) -> &Dns {
+        &self.dns
+    }
+
+    /// Returns the zone of the stands.
+    pub(crate) fn zone(&self) -> &Name {
+        &self.zone
+    }
+
     /// Returns what names of stands are made from.
     pub(crate) fn of_stands(&self) -> StandNames {
         StandNames {

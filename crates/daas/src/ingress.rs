@@ -9,6 +9,7 @@ use daas_ingress::{ChallengeAnswers, Ingress, Listener, Settings};
 use daas_model::StandName;
 use daas_tasks::Supervisor;
 use rustls::server::ResolvesServerCert;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -21,6 +22,8 @@ pub(crate) struct Shown {
     pub(crate) challenges: Option<Arc<dyn ChallengeAnswers>>,
     /// Whether what is shown for the configured zone is trusted: then its URLs begin with `https`, and plain requests are sent there.
     pub(crate) secure: bool,
+    /// Files by which this machine trusts the private authority.
+    pub(crate) trusted_by: Vec<PathBuf>,
 }
 
 /// The addresses of the ingress before anybody is let in.
@@ -108,6 +111,7 @@ impl Gates {
             http: port(false),
             https: port(true),
             secure: self.shown.secure,
+            trusted_by: self.shown.trusted_by.clone(),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Not here: anything that another crate could do.
 
+mod certificates;
 mod config;
 mod dns;
 mod handover;

@@ -1,9 +1,10 @@
 //! The life of the daemon, from the first process to the drain.
 
+use crate::certificates;
 use crate::config::{Config, ConfigError};
 use crate::dns::Names;
 use crate::handover::Handed;
-use crate::ingress::{Gates, Shown};
+use crate::ingress::Gates;
 use crate::registry::Doors;
 use daas_control::{Control, ControlConfig};
 use daas_engine::publish::HostRange;
@@ -64,6 +65,8 @@ pub(crate) enum ServeError {
     Names(#[from] daas_dns::DnsError),
     #[error("cannot serve the registry over TLS")]
     Certificate(#[from] daas_server::CertificateError),
+    #[error("cannot open the certificates")]
+    Certificates(#[from] daas_certs::CertificatesError),
     #[error("cannot serve without root: stands need namespaces, mounts and cgroups")]
     NotRoot,
 }
@@ -86,6 +89,7 @@ impl Explain for ServeError {
             Self::Engine(error) => error.code(),
             Self::Door(error) => error.code(),
             Self::Registry(error) => error.code(),
+            Self::Certificates(error) => error.code(),
             Self::Ingress(error) => error.code(),
             Self::Listen { .. } => "serve-listen",
             Self::Names(error) => error.code(),
@@ -106,6 +110,7 @@ impl Explain for ServeError {
             Self::Engine(error) => error.kind(),
             Self::Door(error) => error.kind(),
             Self::Registry(error) => error.kind(),
+            Self::Certificates(error) => error.kind(),
             Self::Ingress(error) => error.kind(),
             Self::Listen { .. } => Kind::Conflict,
             Self::Names(error) => error.kind(),
@@ -123,6 +128,7 @@ impl Explain for ServeError {
             Self::Engine(error) => error.hint(),
             Self::Door(error) => error.hint(),
             Self::Registry(error) => error.hint(),
+            Self::Certificates(error) => error.hint(),
             Self::Ingress(error) => error.hint(),
             Self::Listen { .. } => Some(
                 "another program may listen there, `ss -tlnp` tells; `ingress.listen` in the configuration names other addresses".into(),
@@ -186,7 +192,12 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         &engine,
         &tasks,
     )?;
-    let gates = Gates::bind(&config.ingress, Shown::default(), handed)?;
+    let certificates = certificates::open(&config, store.clone(), &names, &tasks).await?;
+    let gates = Gates::bind(
+        &config.ingress,
+        certificates::shown(&config, &certificates),
+        handed,
+    )?;
     let (visit, visits) = tokio::sync::mpsc::unbounded_channel();
     let ingress = gates.ingress(&config, engine.dialer().clone(), &tasks, visit)?;
     let control_config = ControlConfig {
@@ -208,6 +219,7 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         engine.clone(),
         registry.clone(),
         ingress.clone(),
+        certificates.clone(),
         tasks.clone(),
     )
     .await
@@ -218,6 +230,7 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
     control.keep_sleep(visits);
     control.first_looks().await;
     gates.open(&ingress);
+    certificates.start();
     let server = Server::new(Arc::new(control), tasks.clone());
     server.open_unix(UnixDoor::bind(&config.socket)?, Timers::local());
     for listen in &config.listen {

@@ -1,4 +1,5 @@
 use crate::record::ChallengeKind;
+use instant_acme::{LetsEncrypt, ZeroSsl};
 use std::fmt;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
@@ -21,6 +22,20 @@ pub struct AcmeSettings {
 }
 
 impl AcmeSettings {
+    /// Short names of directories.
+    pub const KNOWN: [&'static str; 3] = ["letsencrypt", "letsencrypt-staging", "zerossl"];
+
+    /// Returns the directory's URL for one of [`AcmeSettings::KNOWN`].
+    #[must_use]
+    pub fn known(short: &str) -> Option<&'static str> {
+        match short {
+            "letsencrypt" => Some(LetsEncrypt::Production.url()),
+            "letsencrypt-staging" => Some(LetsEncrypt::Staging.url()),
+            "zerossl" => Some(ZeroSsl::Production.url()),
+            _ => None,
+        }
+    }
+
     /// Returns settings with nothing but a directory.
     #[must_use]
     pub fn new(directory: impl Into<String>) -> Self {

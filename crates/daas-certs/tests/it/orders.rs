@@ -89,6 +89,45 @@ async fn a_dozen_certificates_are_issued_by_all_three_challenges_and_served() {
     assert!(matches!(again, CertificatesError::Covered { by, .. } if by == "*.shop1.test"));
 }
 
+/// `DAAS_ISSUANCES` says how many; `cargo xtask soak acme` asks for 200.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_as_wished_are_issued_and_none_fails() {
+    let wish = std::env::var("DAAS_ISSUANCES").ok();
+    let number: usize = wish.and_then(|text| text.parse().ok()).unwrap_or(8);
+    let world = World::new(&How::default()).await;
+    let mut settings = world.settings();
+    settings.budget.weekly = number;
+    let (room, _tasks) = world.room(settings, Arc::new(SystemClock)).await;
+    let begun = std::time::Instant::now();
+    let mut ids = Vec::new();
+    for n in 0..number {
+        let (name, challenge) = match n % 4 {
+            0 => (format!("h{n}.shop.test"), Some(ChallengeKind::Http01)),
+            1 => (format!("t{n}.shop.test"), Some(ChallengeKind::TlsAlpn01)),
+            2 => (format!("d{n}.shop.test"), Some(ChallengeKind::Dns01)),
+            _ => (format!("*.w{n}.shop.test"), None),
+        };
+        room.issue(order(&[&name], challenge)).await.unwrap();
+        ids.push(name);
+    }
+    for id in &ids {
+        let view = settled(&room, id).await;
+        assert_eq!(view.condition, Condition::Valid, "{view:?}");
+        let record = world
+            .store
+            .get::<CertificateRecord>(id)
+            .unwrap()
+            .unwrap()
+            .value;
+        assert_eq!((record.failures, record.order), (0, None), "{id}");
+    }
+    assert_eq!((ledger(&world.store), world.names.records()), (number, 0));
+    println!(
+        "{number} certificates issued by three challenges, 50 % of nonces refused, 0 failed, {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_answer_is_told_with_what_the_authority_asked_and_is_not_tried_again_at_once() {
     let world = World::with(&How::default(), Names::losing()).await;

@@ -499,7 +499,7 @@ pub(crate) fn names(list: &[&str]) -> Vec<CertName> {
 
 /// Waits until a certificate is there or its order has failed.
 pub(crate) async fn settled(room: &Certificates, id: &str) -> daas_certs::CertificateView {
-    for _ in 0..1200 {
+    for _ in 0..6000 {
         match room.show(id) {
             Ok(view) if view.condition != daas_certs::Condition::Ordering => return view,
             Ok(_) | Err(CertificatesError::NotFound { .. }) => {}

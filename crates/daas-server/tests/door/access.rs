@@ -114,7 +114,13 @@ fn what_decides_over_others_takes_an_administrator_and_what_changes_takes_an_ope
                 | "project-revoke"
                 | "registry-project-set"
                 | "registry-login-add"
-                | "registry-login-remove",
+                | "registry-login-remove"
+                | "certificate-issue"
+                | "certificate-renew"
+                | "certificate-revoke"
+                | "certificate-forget"
+                | "certificate-client-add"
+                | "certificate-client-revoke",
                 _,
             ) => Access::Administer,
             // They answer a question that is too long for a path.
