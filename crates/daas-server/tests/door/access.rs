@@ -115,6 +115,8 @@ fn what_decides_over_others_takes_an_administrator_and_what_changes_takes_an_ope
                 | "registry-project-set"
                 | "registry-login-add"
                 | "registry-login-remove"
+                | "dns-record-add"
+                | "dns-record-remove"
                 | "certificate-issue"
                 | "certificate-renew"
                 | "certificate-revoke"
