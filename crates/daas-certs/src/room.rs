@@ -134,6 +134,8 @@ struct Inner {
     /// Alarms of given certificates: they have no record.
     alarmed: Mutex<BTreeMap<String, u32>>,
     slots: Semaphore,
+    /// Held while what was issued is counted: two orders that end at once must both count.
+    counting: tokio::sync::Mutex<()>,
     wake: Wake,
 }
 
@@ -200,6 +202,7 @@ impl Certificates {
             busy: Mutex::default(),
             alarmed: Mutex::default(),
             slots: Semaphore::new(AT_ONCE),
+            counting: tokio::sync::Mutex::default(),
             wake: Wake::new(),
         };
         let room = Self {
@@ -942,6 +945,7 @@ impl Certificates {
         });
         (record.order, record.failures, record.next_try_ms) = (None, 0, 0);
         (record.fault, record.alarmed) = (None, None);
+        let _counting = self.inner.counting.lock().await;
         let mut batch = Batch::new().put(id, &record)?;
         if !replaces {
             for domain in domains(&record.names) {
