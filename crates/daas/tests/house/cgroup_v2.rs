@@ -44,6 +44,7 @@ fn pass_in_machine(of_crate: &str) -> usize {
 ///
 /// # Panics
 /// When the second machine stands still as well.
+#[expect(clippy::print_stderr, reason = "a test tells whoever reads its output")]
 fn lived_through(job: &Job, kernel: &Kernel) -> (Ended, String) {
     let life = || {
         let mut said = Vec::new();
@@ -54,7 +55,7 @@ fn lived_through(job: &Job, kernel: &Kernel) -> (Ended, String) {
             .map_err(|fault| format!("{fault:#}\n{said}"))
     };
     life().unwrap_or_else(|first| {
-        println!("a machine stood still, another is made: {first}");
+        eprintln!("a machine stood still, another is made: {first}");
         life().unwrap_or_else(|second| panic!("two machines stood still: {second}"))
     })
 }
