@@ -20,6 +20,7 @@ mod loop_tests;
 mod names;
 mod operations;
 mod platform;
+mod ports;
 mod projects;
 mod recipe;
 mod record;

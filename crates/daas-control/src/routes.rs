@@ -1,6 +1,7 @@
 //! Where stands answer by name: computed from records and what was seen, given to the ingress.
 
 use crate::platform::Control;
+use crate::ports::{Ports, Wish};
 use crate::record::StandRecord;
 use crate::stand_loop::now_ms;
 use crate::status::Status;
@@ -10,11 +11,11 @@ use daas_engine::dial::StandNet;
 use daas_ingress::{
     HeaderName, HeaderValue, Mood, Route, Rules, StandRoutes, Standing, Upstream, Wait,
 };
-use daas_model::{Health, NodeName, NodeObserved, NodeState, RouteProtocol, StandName};
+use daas_model::{Health, NodeName, NodeObserved, NodeState, Protocol, RouteProtocol, StandName};
 use daas_plan::{Exposed, Power, RoutePlan, Where, plan_routes};
 use daas_store::Stored;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ pub struct Outside {
     pub secure: bool,
     /// Files by which this machine trusts the private authority: where one of them is, all URLs begin with `https`.
     pub trusted_by: Vec<PathBuf>,
+    /// The addresses at which routes of TCP and UDP have their ports.
+    pub listen: Vec<IpAddr>,
 }
 
 impl Outside {
@@ -138,6 +141,12 @@ impl Control {
         let control = self.clone();
         drop(self.tasks.run("routes", move |shutdown| async move {
             let mut told: HashMap<StandName, Told> = HashMap::new();
+            let dialer = control.engine.dialer().clone();
+            let mut ports = Ports::new(
+                control.config.outside.listen.clone(),
+                dialer,
+                control.tasks.clone(),
+            );
             loop {
                 let first = tokio::select! {
                     name = changes.recv() => name,
@@ -145,7 +154,7 @@ impl Control {
                 };
                 let Some(first) = first else { return };
                 for name in gathered(first, &mut changes) {
-                    control.tell_ingress(&name, &mut told);
+                    control.tell_ingress(&name, &mut told, &mut ports).await;
                 }
             }
         }));
@@ -168,9 +177,15 @@ impl Control {
         }
     }
 
-    fn tell_ingress(&self, name: &StandName, told: &mut HashMap<StandName, Told>) {
+    async fn tell_ingress(
+        &self,
+        name: &StandName,
+        told: &mut HashMap<StandName, Told>,
+        ports: &mut Ports,
+    ) {
         let Ok(Some(stored)) = self.store.get::<StandRecord>(name.as_str()) else {
             told.remove(name);
+            ports.remove(name);
             self.sleepers.set(name, false);
             self.ingress.set(name, None);
             return;
@@ -182,6 +197,9 @@ impl Control {
         if told.get(name) == Some(&now) {
             return;
         }
+        ports
+            .set(name, &stored.value.id, net.as_ref(), &wishes(&now))
+            .await;
         self.ingress
             .set(name, Some(self.for_ingress(&now, net.as_ref())));
         told.insert(name.clone(), now);
@@ -351,7 +369,14 @@ impl Control {
                     service: plan.spec.service.to_string(),
                     port: plan.port,
                     protocol: plan.spec.protocol,
-                    urls: urls.collect(),
+                    urls: match plan.spec.listen {
+                        Some(port) if !plan.spec.protocol.is_http() => outside
+                            .listen
+                            .iter()
+                            .map(|ip| SocketAddr::new(*ip, port).to_string())
+                            .collect(),
+                        _ => urls.collect(),
+                    },
                     path: plan.spec.path.clone(),
                     named: !record.spec.routes.is_empty(),
                     ready: ready(record, &status, &plan).into_iter().cloned().collect(),
@@ -373,11 +398,30 @@ impl Control {
         let mut urls: Vec<String> = self
             .route_views(stored)
             .into_iter()
+            .filter(|route| route.protocol.is_http())
             .filter_map(|route| route.urls.into_iter().next())
             .collect();
         urls.sort_by_key(is_own);
         urls
     }
+}
+
+/// Returns the ports of the host that a stand wants. Nodes in the host's network have theirs there already.
+fn wishes(told: &Told) -> Vec<Wish> {
+    let wish = |route: &ToldRoute| {
+        let protocol = match route.plan.spec.protocol {
+            RouteProtocol::Tcp => Protocol::Tcp,
+            RouteProtocol::Udp => Protocol::Udp,
+            RouteProtocol::Http | RouteProtocol::H2c | RouteProtocol::Grpc => return None,
+        };
+        let inside = route.places.iter().filter(|place| !place.on_host);
+        Some(Wish {
+            port: route.plan.spec.listen?,
+            protocol,
+            targets: inside.map(|place| place.address).collect(),
+        })
+    };
+    told.routes.iter().filter_map(wish).collect()
 }
 
 /// Takes what has been said meanwhile together: a stand that changed five times is looked at once.

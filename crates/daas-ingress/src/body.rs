@@ -15,8 +15,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long a body may keep us waiting in all, over what its bytes pay for (threat S19).
-const PATIENCE: Duration = Duration::from_secs(30);
 /// What one byte pays for: 1,024 bytes are one second.
 const PER_BYTE: Duration = Duration::from_nanos(1_000_000_000 / 1024);
 
@@ -31,15 +29,17 @@ pub(crate) enum FrontBody {
 }
 
 impl FrontBody {
-    /// Takes a visitor's body; `most` is how many bytes it may have.
-    pub(crate) fn of(body: Incoming, most: u64) -> Self {
+    /// Takes a visitor's body; `most` is how many bytes it may have, `patience` how long it may keep us waiting in all, over what its bytes
+    /// pay for (threat S19).
+    pub(crate) fn of(body: Incoming, most: u64, patience: Duration) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }
         Self::Visitor(Box::new(Timed {
             body,
             room: most,
-            left: PATIENCE,
+            left: patience,
+            most: patience,
             waiting: None,
         }))
     }
@@ -54,6 +54,7 @@ pub(crate) struct Timed {
     body: Incoming,
     room: u64,
     left: Duration,
+    most: Duration,
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -77,7 +78,7 @@ impl Timed {
                 self.left = self
                     .left
                     .saturating_add(PER_BYTE.saturating_mul(bytes))
-                    .min(PATIENCE);
+                    .min(self.most);
                 match self.room.checked_sub(length as u64) {
                     Some(room) => self.room = room,
                     None => return Poll::Ready(Some(Err(TooLarge.into()))),

@@ -145,6 +145,7 @@ impl Ingress {
                 tasks: tasks.clone(),
             },
             trusted: settings.trusted.clone(),
+            patience: settings.timers.body,
             challenges: settings.challenges,
             log,
             secure_port: AtomicU16::new(0),

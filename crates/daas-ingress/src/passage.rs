@@ -121,7 +121,7 @@ impl Passage<'_> {
             parts.headers.insert(HOST, wanted.authority.clone());
         }
         let head = std::mem::replace(parts, empty());
-        let body = FrontBody::of(body, rules.body_limit);
+        let body = FrontBody::of(body, rules.body_limit, self.proxy.patience);
         let mark = stuck.as_ref().and_then(Option::as_deref);
         let sent = if by_h2 {
             self.send_h2(head, body, mark, access).await

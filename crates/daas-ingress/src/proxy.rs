@@ -35,6 +35,8 @@ pub(crate) struct Proxy {
     pub(crate) table: RwLock<Arc<Table>>,
     pub(crate) reach: Reach,
     pub(crate) trusted: Vec<Subnet>,
+    /// How long a body may keep us waiting.
+    pub(crate) patience: Duration,
     pub(crate) challenges: Option<Arc<dyn ChallengeAnswers>>,
     pub(crate) log: Option<AccessLog>,
     /// The port of TLS, for zones whose plain requests are sent there.

@@ -21,6 +21,8 @@ pub struct Timers {
     pub first: Duration,
     /// For the head of a request, from its first byte.
     pub head: Duration,
+    /// How long a body may keep us waiting in all, over what its bytes pay for: 1,024 of them are one second.
+    pub body: Duration,
     /// Between two requests.
     pub idle: Duration,
     /// How long the other side may read nothing while we have something to say.
@@ -36,6 +38,7 @@ impl Default for Timers {
         Self {
             first: Duration::from_secs(10),
             head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
             idle: Duration::from_secs(75),
             unread: Duration::from_secs(60),
             connections: 16 * 1024,

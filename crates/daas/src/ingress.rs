@@ -9,6 +9,7 @@ use daas_ingress::{ChallengeAnswers, Ingress, Listener, Settings};
 use daas_model::StandName;
 use daas_tasks::Supervisor;
 use rustls::server::ResolvesServerCert;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
@@ -112,6 +113,13 @@ impl Gates {
             https: port(true),
             secure: self.shown.secure,
             trusted_by: self.shown.trusted_by.clone(),
+            listen: self
+                .listeners
+                .iter()
+                .map(|l| l.address().ip())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
         }
     }
 

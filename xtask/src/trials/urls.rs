@@ -157,8 +157,13 @@ fn until_gone(url: &str) -> Result<Duration> {
 pub fn sleeps_and_wakes(program: &Path) -> Result<String> {
     let bed = Bed::configured(program, CONFIGURATION)?;
     let api = bed.api();
+    // Taken and let go: nobody else gets it so soon.
+    let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port();
     let text = project()
-        + "x-daas:\n  sleep_after: 2s\n  routes:\n    - {service: web, host: '@', path: /in, strip_prefix: true, response_headers: {X-Ruled: 'yes'}}\n    - {service: web, host: shut, basic_auth: {ann: geheim}}\n";
+        + "x-daas:\n  sleep_after: 2s\n  routes:\n    - {service: web, host: '@', path: /in, strip_prefix: true, response_headers: {X-Ruled: 'yes'}}\n    - {service: web, host: shut, basic_auth: {ann: geheim}}\n"
+        + &format!("    - {{service: web, protocol: tcp, port: 8000, listen: {port}}}\n");
     api.up("tired", &bed.project(&text), 0)?;
     let urls = urls(&bed, "tired")?;
     let url = urls
@@ -180,6 +185,12 @@ pub fn sleeps_and_wakes(program: &Path) -> Result<String> {
     ensure!(
         ask(&url.replacen("tired", "shut.tired", 1), "/index.html")?.status == 401,
         "a stranger passes"
+    );
+    let by_port = ask(&format!("http://127.0.0.1:{port}"), "/index.html")?;
+    ensure!(
+        by_port.status == 200,
+        "a route of TCP says {}",
+        by_port.text
     );
     let state = || -> Result<String> {
         Ok(api.get("/stands/tired")?["state"]

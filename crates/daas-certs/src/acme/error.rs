@@ -225,7 +225,7 @@ impl Explain for IssueError {
             Self::Refused { problem, .. } => refused_hint(problem),
             Self::Challenge { name, challenge, problem, asked, .. } => Some(challenge_hint(name, *challenge, problem, *asked)),
             Self::NoChallenge { name, .. } => Some(if name.starts_with("*.") {
-                "wildcards need DNS-01: let the platform's DNS serve the zone, point a CNAME of `_acme-challenge` to it, or set `certificates.dns_update`".into()
+                "wildcards need DNS-01: let the platform's DNS serve the zone, or point a CNAME of `_acme-challenge` to it".into()
             } else {
                 "set `certificates.acme[].challenge` to one that is offered".into()
             }),

@@ -92,7 +92,14 @@ async fn serve(
     }
     let routes = (0..routes).map(|number| Route {
         service: "web".into(),
-        hosts: vec![format!("r{number}.test")],
+        hosts: [
+            Some(format!("r{number}.test")),
+            // Whoever asks for the address itself gets the first one.
+            (number == 0).then(|| "127.0.0.1".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         path: "/".into(),
         headers: Vec::new(),
         rules: Arc::default(),

@@ -9,4 +9,5 @@ mod house;
 mod http1;
 mod protocols;
 mod rules;
+mod slow;
 mod smuggling;

@@ -162,6 +162,17 @@ fn place(desk: &mut Desk<'_, '_>, map: &Map, route: &mut RouteSpec) {
     };
     route.port = port(desk, "port");
     route.listen = port(desk, "listen");
+    if let Some(node) = map
+        .get("listen")
+        .filter(|_| route.listen.is_some_and(|port| port < 1024))
+    {
+        desk.report().error(
+            node.at,
+            "route-listen-low",
+            "ports below 1024 belong to the host",
+            "choose one from 1024 on",
+        );
+    }
     if let Some(node) = map.get("protocol") {
         route.protocol = protocol(desk, node).unwrap_or_default();
     }
