@@ -170,9 +170,9 @@ fn the_list_is_a_table_or_json_and_an_empty_one_says_what_to_do() {
     daemon.platform.add_stand("shop");
     daemon.platform.add_stand("a-longer-name");
     insta::assert_snapshot!(daemon.run(&["stand", "ls"]).all(&daemon), @"
-    STAND          PROJECT  KIND  STATE    NODES  ADDRESS     AGE   ENDS IN
-    a-longer-name  shop     test  running  2/2    127.64.0.1  30 s
-    shop           shop     test  running  2/2    127.64.0.1  30 s
+    STAND          PROJECT  KIND  STATE    NODES  ADDRESS     URL                             AGE   ENDS IN
+    a-longer-name  shop     test  running  2/2    127.64.0.1  http://a-longer-name.localhost  30 s
+    shop           shop     test  running  2/2    127.64.0.1  http://shop.localhost           30 s
     --- stderr
     --- exit 0
     ");
