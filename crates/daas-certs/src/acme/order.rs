@@ -391,6 +391,8 @@ impl Desk {
         order: &mut Order,
         placed: &[Placed],
     ) -> Option<IssueError> {
+        // The order was looked at meanwhile, and then the library has forgotten them.
+        fetch_authorizations(order).await.ok()?;
         let mut list = order.authorizations();
         while let Some(Ok(mut authorization)) = list.next().await {
             drop(asked!(authorization.refresh().await.map(drop)));

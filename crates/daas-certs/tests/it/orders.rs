@@ -141,7 +141,8 @@ async fn a_wrong_answer_is_told_with_what_the_authority_asked_and_is_not_tried_a
     let fault = view.fault.unwrap();
     assert_eq!(
         (view.condition, fault.code.as_str()),
-        (Condition::Failed, "certificate-challenge")
+        (Condition::Failed, "certificate-challenge"),
+        "{fault:?}"
     );
     for part in [
         "web.shop.test",
