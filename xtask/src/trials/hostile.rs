@@ -140,7 +140,10 @@ fn ask_from_elsewhere() -> Result<()> {
 }
 
 /// Compiles the server of the quiet stand, once; the trial image has no libraries.
-fn answer_program() -> Result<PathBuf> {
+///
+/// # Errors
+/// When the compiler is missing or refuses.
+pub fn answer_program() -> Result<PathBuf> {
     let source = workspace::root().join("xtask/src/trials/answer.rs");
     let program = workspace::target().join("answer");
     let born = |path: &Path| path.metadata().and_then(|meta| meta.modified());
