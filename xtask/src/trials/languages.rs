@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A description in one language, and what its service then prints.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +70,16 @@ pub fn language(program: &Path, language: &Language) -> Result<()> {
     let api = daemon.api().patient_for(Duration::from_secs(1800));
     api.up("lang", &Project::of_text(&folder, &text), 0)?;
     kept.take(program, &daemon)?;
-    let said = run(program, &daemon, &["stand", "logs", "lang"])?;
-    ensure!(said.contains(language.says), "it said: {said}");
+    // It is up before it has said anything.
+    let until = Instant::now() + Duration::from_secs(120);
+    loop {
+        let said = run(program, &daemon, &["stand", "logs", "lang"])?;
+        if said.contains(language.says) {
+            break;
+        }
+        ensure!(Instant::now() < until, "it said: {said}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let image = run(program, &daemon, &["image", "show", "lang-web", "--json"])?;
     ensure!(
         !image.contains("authorities"),
