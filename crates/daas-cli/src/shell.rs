@@ -130,6 +130,7 @@ async fn in_stand(
         environment.extend(std::env::var(key).ok().map(|value| (key.to_owned(), value)));
     }
     let command = if wanted.command.is_empty() {
+        // rules: shell here: a person's own, with a terminal and without a text to read
         vec!["/bin/bash".to_owned()]
     } else {
         wanted.command.clone()
@@ -168,6 +169,7 @@ async fn make_user(
         &gid,
         "--create-home",
         "--shell",
+        // rules: shell here: the name of a file in passwd(5)
         "/bin/bash",
         USER,
     ];

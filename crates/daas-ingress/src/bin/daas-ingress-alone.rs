@@ -119,6 +119,7 @@ async fn serve(
     ingress.set(&StandName::parse("bench")?, Some(routes));
     ingress.open(&listeners);
     for listener in &listeners {
+        // rules: print here: a program of tests and figures tells its addresses
         println!("{}", listener.address());
     }
     // Whoever started it holds the other end.
