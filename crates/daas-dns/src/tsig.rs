@@ -5,6 +5,7 @@ use crate::kind::RrType;
 use crate::name::Name;
 use crate::request::Request;
 use crate::wire::{Malformed, Reader};
+use daas_model::base64;
 use ring::hmac;
 use std::fmt;
 use std::io::Read;
@@ -53,7 +54,7 @@ impl TsigKey {
                 ));
             }
         };
-        let secret = base64(secret).ok_or("the secret is no base64")?;
+        let secret = base64::decode(secret).ok_or("the secret is no base64")?;
         if secret.len() < 16 {
             return Err("the secret has less than 16 octets".into());
         }
@@ -143,33 +144,6 @@ fn parse_keys(text: &str) -> Result<Vec<TsigKey>, String> {
         return Err("it holds no key".into());
     }
     Ok(keys)
-}
-
-/// Reads base64 (RFC 4648 section 4); nothing if it is none.
-pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
-        return None;
-    }
-    let mut octets = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0);
-    for digit in digits.bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            octets.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(octets)
 }
 
 /// Errors of a signature (RFC 8945 section 3).
@@ -517,14 +491,5 @@ mod tests {
         ] {
             assert!(parse_keys(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn base64_is_read() {
-        assert_eq!(base64("Zm9vYg=="), Some(b"foob".to_vec()));
-        assert_eq!(base64("Zm9vYmE="), Some(b"fooba".to_vec()));
-        assert_eq!(base64("Zm9vYmFy"), Some(b"foobar".to_vec()));
-        assert_eq!(base64("Zm9"), None);
-        assert_eq!(base64("Zm9*"), None);
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Not here: reading files (`daas-spec`), deciding (`daas-plan`), anything that touches the kernel (`daas-sys`).
 
+pub mod base64;
 mod diagnostic;
 mod explain;
 mod health;

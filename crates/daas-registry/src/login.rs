@@ -5,7 +5,7 @@ use crate::error::RegistryError;
 use crate::name::Repository;
 use crate::record::LoginRecord;
 use crate::registry::{Registry, locked, now_ms};
-use daas_model::ProjectName;
+use daas_model::{ProjectName, base64};
 use daas_store::Batch;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -289,25 +289,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 /// Reads `name:secret` in Base64 (RFC 7617); nothing if it is none.
 pub(crate) fn basic(text: &str) -> Option<(String, String)> {
-    let mut bits = 0u32;
-    let mut count = 0;
-    let mut bytes = Vec::with_capacity(text.len());
-    for byte in text.trim().trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from((bits >> count) & 0xff).unwrap_or(0));
-        }
-    }
+    let bytes = base64::decode_any_padding(text.trim())?;
     let text = String::from_utf8(bytes).ok()?;
     let (name, secret) = text.split_once(':')?;
     Some((name.to_owned(), secret.to_owned()))

@@ -1,8 +1,9 @@
 //! What a registry asks for when it refuses (RFC 9110 section 11, RFC 6750, and Docker's token specification).
 
+use super::Http;
 use super::settings::Credential;
 use super::url::{Url, is_local};
-use super::{Http, base64};
+use daas_model::base64;
 use hyper::header::{AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
 
 /// The kind of proof that a registry wants.

@@ -1,7 +1,6 @@
 //! Pulling from registries: any that speaks the OCI Distribution Specification 1.1 or Docker's registry protocol, version 2.
 
 mod auth;
-mod base64;
 mod blob;
 mod client;
 mod fetch;

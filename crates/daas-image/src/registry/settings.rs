@@ -1,5 +1,5 @@
-use super::base64;
 use crate::ImageError;
+use daas_model::base64;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
@@ -144,7 +144,7 @@ impl Credentials {
             let full = |text: Option<String>| text.filter(|t| !t.is_empty());
             let pair = match full(auth.auth) {
                 Some(coded) => {
-                    let plain = base64::decode(&coded)
+                    let plain = base64::decode_any_padding(&coded)
                         .and_then(|b| String::from_utf8(b).ok())
                         .ok_or_else(|| {
                             bad(format!(
