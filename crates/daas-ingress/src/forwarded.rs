@@ -1,6 +1,6 @@
 //! Headers that belong to one connection, and headers that say who came.
 
-use crate::visit::{Visit, plain};
+use crate::visit::Visit;
 use daas_model::Subnet;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -107,7 +107,7 @@ pub(crate) fn strip_answer(headers: &mut HeaderMap) {
 
 /// Returns the address of the client: the peer's, or behind trusted proxies the last one that none of them is.
 pub(crate) fn client(visit: &Visit, headers: &HeaderMap, trusted: &[Subnet]) -> IpAddr {
-    let peer = plain(visit.peer.ip());
+    let peer = visit.peer.ip().to_canonical();
     if !visit.trusted {
         return peer;
     }
@@ -136,7 +136,7 @@ fn address(text: &str) -> Option<IpAddr> {
         .ok()
         .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()))
         .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())?;
-    Some(plain(ip))
+    Some(ip.to_canonical())
 }
 
 /// Says who came, by which way, for which host (`X-Forwarded-*`, `X-Real-IP`, and `Forwarded` of RFC 7239).

@@ -3,14 +3,13 @@
 //! One task accepts and hands connections out in turn; every worker is a thread with a runtime of its own, so that a request is read,
 //! sent, answered and written without leaving its core.
 
-use crate::crowd::{Counted, Crowd};
 use crate::proxy::Proxy;
 use crate::tls::Spoken;
 use crate::visit::Visit;
 use crate::wire::{Timers, Wire};
 use bytes::BytesMut;
 use daas_model::Subnet;
-use daas_tasks::{Shutdown, Supervisor};
+use daas_tasks::{Counted, Crowd, Shutdown, Supervisor};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -204,7 +203,7 @@ impl Workers {
             let trusted = self
                 .trusted
                 .iter()
-                .any(|net| net.contains(crate::visit::plain(peer.ip())));
+                .any(|net| net.contains(peer.ip().to_canonical()));
             let counted = self
                 .crowd
                 .enter(peer.ip(), self.timers.connections_per_address);
@@ -306,7 +305,7 @@ impl Work {
     }
 
     fn is_trusted(&self, peer: SocketAddr) -> bool {
-        let ip = crate::visit::plain(peer.ip());
+        let ip = peer.ip().to_canonical();
         self.proxy.trusted.iter().any(|net| net.contains(ip))
     }
 

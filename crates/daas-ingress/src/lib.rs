@@ -20,7 +20,6 @@ mod activity;
 mod backend;
 mod body;
 mod compress;
-mod crowd;
 mod forwarded;
 mod front;
 mod guard;

@@ -1,7 +1,7 @@
 //! How many requests a client may make.
 
-use crate::crowd::client_of;
 use daas_model::Rate;
+use daas_tasks::client_of;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};

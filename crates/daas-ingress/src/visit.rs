@@ -111,7 +111,7 @@ pub(crate) struct Visit {
 
 impl Visit {
     pub(crate) fn new(peer: SocketAddr, tls: bool, trusted: bool) -> Self {
-        let ip = plain(peer.ip());
+        let ip = peer.ip().to_canonical();
         Self {
             peer,
             tls,
@@ -138,7 +138,7 @@ impl Visit {
         {
             return value.clone();
         }
-        let node = match plain(self.peer.ip()) {
+        let node = match self.peer.ip().to_canonical() {
             IpAddr::V4(v4) => v4.to_string(),
             IpAddr::V6(v6) => format!("\"[{v6}]\""),
         };
@@ -150,13 +150,5 @@ impl Visit {
         let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown"));
         *last = Some((host.clone(), value.clone()));
         value
-    }
-}
-
-/// Returns an IPv4 address that came by an IPv6 socket as what it is.
-pub(crate) fn plain(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
     }
 }

@@ -3,11 +3,11 @@
 use crate::access::{Identity, Stranger};
 use crate::body::Timed;
 use crate::door::{self, TcpDoor, UnixDoor};
-use crate::slow::{Crowd, Read, Timers};
+use crate::slow::{Read, Timers};
 use crate::token::Tokens;
 use axum::Router;
 use axum::body::Body;
-use daas_tasks::{Shutdown, Supervisor};
+use daas_tasks::{Crowd, Shutdown, Supervisor};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;

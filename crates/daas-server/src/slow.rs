@@ -1,11 +1,8 @@
-//! Timers against those who are slow on purpose (threat S19), and counters against those who are many.
+//! Timers against those who are slow on purpose (threat S19).
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -177,88 +174,5 @@ impl Patience {
             .waiting
             .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
         sleep.as_mut().poll(context)
-    }
-}
-
-/// Counts the connections of each address.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Crowd {
-    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-/// One connection that is counted; it leaves when dropped.
-#[derive(Debug)]
-pub(crate) struct Counted {
-    crowd: Crowd,
-    address: IpAddr,
-}
-
-impl Crowd {
-    /// Counts one more connection; nothing if the address has `most` already. A network of IPv6 (/64) counts as one.
-    pub(crate) fn enter(&self, address: IpAddr, most: usize) -> Option<Counted> {
-        let address = match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or_else(
-                || IpAddr::from((u128::from(v6) >> 64 << 64).to_be_bytes()),
-                IpAddr::V4,
-            ),
-        };
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        drop(counts);
-        Some(Counted {
-            crowd: self.clone(),
-            address,
-        })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self
-            .crowd
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_that_has_enough_is_refused_until_one_leaves() {
-        let crowd = Crowd::default();
-        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let held: Vec<_> = (0..3).map(|_| crowd.enter(one, 3).unwrap()).collect();
-        assert!(crowd.enter(one, 3).is_none() && crowd.enter(other, 3).is_some());
-        drop(held);
-        assert!(crowd.enter(one, 3).is_some());
-        assert!(crowd.counts.lock().unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_address_and_a_mapped_one_is_ipv4() {
-        let crowd = Crowd::default();
-        let _held = crowd.enter("2001:db8::1".parse().unwrap(), 1).unwrap();
-        assert!(
-            crowd
-                .enter("2001:db8::ffff:1".parse().unwrap(), 1)
-                .is_none()
-        );
-        assert!(crowd.enter("2001:db8:0:1::1".parse().unwrap(), 1).is_some());
-        let _mapped = crowd.enter("::ffff:10.0.0.1".parse().unwrap(), 1).unwrap();
-        assert!(crowd.enter("10.0.0.1".parse().unwrap(), 1).is_none());
     }
 }

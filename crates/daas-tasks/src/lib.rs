@@ -7,12 +7,14 @@
 //! Not here: what the loops do (`daas-control`), processes of nodes (`daas-keeper`).
 
 mod backoff;
+mod crowd;
 mod shutdown;
 mod supervisor;
 mod task;
 mod wake;
 
 pub use backoff::Backoff;
+pub use crowd::{Counted, Crowd, client_of};
 pub use shutdown::Shutdown;
 pub use supervisor::{Handle, Lost, Supervisor};
 pub use task::{Task, TaskError, TaskState, TaskStatus};
