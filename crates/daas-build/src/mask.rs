@@ -51,16 +51,7 @@ impl Mask {
                 *held = rest.to_vec();
                 break;
             }
-            match self.words.iter().find(|word| rest.starts_with(word)) {
-                Some(word) => {
-                    out.extend_from_slice(HIDDEN);
-                    rest = &rest[word.len()..];
-                }
-                None => {
-                    out.push(*first);
-                    rest = &rest[1..];
-                }
-            }
+            rest = step(&self.words, rest, *first, &mut out);
         }
         out
     }
@@ -70,18 +61,20 @@ impl Mask {
         let held = std::mem::take(&mut self.held[usize::from(error)]);
         let (mut out, mut rest) = (Vec::new(), held.as_slice());
         while let Some(first) = rest.first() {
-            match self.words.iter().find(|word| rest.starts_with(word)) {
-                Some(word) => {
-                    out.extend_from_slice(HIDDEN);
-                    rest = &rest[word.len()..];
-                }
-                None => {
-                    out.push(*first);
-                    rest = &rest[1..];
-                }
-            }
+            rest = step(&self.words, rest, *first, &mut out);
         }
         out
+    }
+}
+
+/// Writes what may be heard of the beginning of `rest`: one byte, or a mark for a whole secret; returns what is behind it.
+fn step<'r>(words: &[Vec<u8>], rest: &'r [u8], first: u8, out: &mut Vec<u8>) -> &'r [u8] {
+    if let Some(word) = words.iter().find(|word| rest.starts_with(word)) {
+        out.extend_from_slice(HIDDEN);
+        &rest[word.len()..]
+    } else {
+        out.push(first);
+        &rest[1..]
     }
 }
 
