@@ -20,6 +20,7 @@ mod policy;
 mod port;
 mod restart;
 mod route;
+mod slug;
 mod stand;
 mod unit;
 
@@ -40,5 +41,6 @@ pub use policy::{Grant, Policy};
 pub use port::{PortSpec, Protocol};
 pub use restart::RestartPolicy;
 pub use route::{ForwardAuth, Rate, Redirect, RouteProtocol, RouteSpec};
+pub use slug::slug;
 pub use stand::{StandKind, StandSpec};
 pub use unit::{ByteSize, Cpus, Span, UnitError};

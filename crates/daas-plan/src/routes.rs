@@ -2,7 +2,9 @@
 
 use crate::addresses::Addresses;
 use crate::names::owner_of_network;
-use daas_model::{NetworkMode, NodeName, Protocol, RouteSpec, ServiceName, StandName, StandSpec};
+use daas_model::{
+    NetworkMode, NodeName, Protocol, RouteSpec, ServiceName, StandName, StandSpec, slug,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -214,7 +216,7 @@ fn names(stand: &StandName, route: &RouteSpec, is_first: bool) -> (Vec<String>, 
         return (Vec::new(), Vec::new());
     }
     if route.hosts.is_empty() {
-        let own = format!("{}.{stand}", label(route.service.as_str()));
+        let own = format!("{}.{stand}", slug(route.service.as_str()));
         let names = if is_first {
             vec![stand.to_string(), own]
         } else {
@@ -235,21 +237,6 @@ fn names(stand: &StandName, route: &RouteSpec, is_first: bool) -> (Vec<String>, 
         })
         .collect();
     (names, whole.into_iter().cloned().collect())
-}
-
-/// Returns a service's name as a DNS label: lower case, with `-` for what a label may not have.
-fn label(service: &str) -> String {
-    let text: String = service
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    text.trim_matches('-').to_owned()
 }
 
 fn place(spec: &StandSpec, addresses: &Addresses, node: &NodeName) -> Option<Where> {

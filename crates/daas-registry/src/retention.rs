@@ -2,7 +2,7 @@
 
 use crate::name::{Repository, Tag};
 use daas_image::Digest;
-use daas_model::Span;
+use daas_model::{Span, slug};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,22 +91,6 @@ fn starred<'a>(pattern: &str, text: &'a str) -> &'a str {
     let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
     let rest = text.strip_prefix(before).unwrap_or(text);
     rest.strip_suffix(after).unwrap_or(rest)
-}
-
-/// Returns a branch's name as a tag, as pipelines write it: GitLab's slug (lower case, all but letters and digits are dashes, 63 at most).
-fn slug(branch: &str) -> String {
-    let text: String = branch
-        .chars()
-        .take(63)
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    text.trim_matches('-').to_owned()
 }
 
 /// Plans what goes. `used` says by whom something is used; what is used is in the plan too, with the reason why it stays.
