@@ -361,16 +361,10 @@ impl Certificates {
     pub async fn issue(&self, order: Order) -> Result<CertificateView, CertificatesError> {
         let id = self.check(&order)?;
         let mut record = CertificateRecord {
-            names: order.names,
             challenge: order.challenge,
             authority: order.authority,
             configured: false,
-            issued: None,
-            order: None,
-            failures: 0,
-            next_try_ms: 0,
-            fault: None,
-            alarmed: None,
+            ..blank(order.names)
         };
         if let Some(kept) = self.inner.store.get::<CertificateRecord>(&id)? {
             let same = kept.value.names == record.names;

@@ -1,6 +1,7 @@
 //! Debian's docker-compose on Debian's docker.io: a daemon of our own, in a network namespace of its own, gone at the end.
 
 use super::{Contender, timed};
+use crate::house::remove_cgroups;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -134,19 +135,6 @@ fn cgroup() -> String {
     format!("daas-bench-{}", std::process::id())
 }
 
-/// Docker leaves the folders of its parent cgroup behind, empty.
-fn remove_cgroups() {
-    let top = Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(top)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    for hierarchy in hierarchies.chain([top.to_owned()]) {
-        let _ = fs::remove_dir(hierarchy.join(cgroup()));
-    }
-}
-
 impl Drop for Compose {
     fn drop(&mut self) {
         let _ = self.compose(&["down", "--timeout", "0"]);
@@ -160,6 +148,7 @@ impl Drop for Compose {
         }
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
-        remove_cgroups();
+        // Docker leaves the folders of its parent cgroup behind, empty.
+        remove_cgroups(&cgroup());
     }
 }

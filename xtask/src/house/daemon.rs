@@ -1,6 +1,7 @@
 //! A daemon with state, socket, addresses and cgroup of its own, which can be killed and started again.
 
 use super::api::Api;
+use super::cgroups::remove_cgroups;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -213,21 +214,6 @@ impl Daemon {
     }
 }
 
-impl Daemon {
-    /// Removes the folders of the platform's cgroup, which a daemon leaves for the next; one that still holds something stays.
-    fn remove_cgroups(&self) {
-        let top = Path::new("/sys/fs/cgroup");
-        let hierarchies = fs::read_dir(top)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path());
-        for hierarchy in hierarchies.chain([top.to_owned()]) {
-            let _ = fs::remove_dir(hierarchy.join(&self.name));
-        }
-    }
-}
-
 fn launch(place: &Path, settings: &Settings) -> Result<Child> {
     let log = fs::File::options()
         .create(true)
@@ -279,7 +265,7 @@ impl Drop for Daemon {
         if self.stop().is_err() {
             let _ = self.kill();
         }
-        self.remove_cgroups();
+        remove_cgroups(&self.name);
         if std::thread::panicking() {
             // The log is what a person will want; the rest of the folder is small without stands.
             return;

@@ -5,6 +5,7 @@
 mod answer;
 mod api;
 mod archive;
+mod cgroups;
 mod daemon;
 mod exec;
 mod project;
@@ -12,6 +13,7 @@ mod project;
 pub use answer::Answer;
 pub use api::{Api, Refused};
 pub use archive::docker_archive;
+pub(crate) use cgroups::remove_cgroups;
 pub use daemon::{Daemon, Rival, Settings};
 pub use exec::Ran;
 pub use project::Project;
