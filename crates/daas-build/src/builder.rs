@@ -110,6 +110,11 @@ impl Builder {
         &self.inner.tasks
     }
 
+    /// Returns the platform's own authorities, which commands trust.
+    pub(crate) fn trusted_inside(&self) -> Option<&str> {
+        self.inner.engine.trusted_inside()
+    }
+
     pub(crate) fn store(&self) -> &Arc<Store> {
         self.inner.engine.images()
     }

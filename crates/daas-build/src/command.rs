@@ -11,7 +11,7 @@ use crate::stage::{Stage, draft, wrong};
 use crate::stand::Command;
 use crate::state::State;
 use crate::stubs::{self, Scratch};
-use daas_engine::{Ids, ImageFacts, Over};
+use daas_engine::{AUTHORITIES_BEGIN, AUTHORITIES_END, Ids, ImageFacts, Over};
 use daas_image::{Changes, Digest};
 use daas_keeper::launch::{MountLaunch, MountLaunchSource};
 use daas_model::Egress;
@@ -201,7 +201,10 @@ async fn execute(
     let root = job.stand.take(&name).await?;
     let epoch = job.epoch;
     let made = draft(job, step, move |draft| {
-        Changes::clamped(epoch).write(&root, draft).map(|_| ())
+        Changes::clamped(epoch)
+            .without(AUTHORITIES_BEGIN, AUTHORITIES_END)
+            .write(&root, draft)
+            .map(|_| ())
     })
     .await?;
     job.stand.forget(&name).await?;

@@ -130,8 +130,14 @@ impl Mounts {
         };
         let folder = job.place("authorities");
         std::fs::create_dir(&folder).map_err(|e| at_step(step, e))?;
-        std::fs::copy(file, folder.join("authorities.pem"))
-            .map_err(BuildError::io("read the authorities of", file))?;
+        let mut authorities =
+            std::fs::read(file).map_err(BuildError::io("read the authorities of", file))?;
+        // The variables stand above the image's own bundle, in which the platform's authority is.
+        if let Some(own) = job.builder.trusted_inside() {
+            authorities.extend_from_slice(format!("\n{own}").as_bytes());
+        }
+        std::fs::write(folder.join("authorities.pem"), authorities)
+            .map_err(|e| at_step(step, e))?;
         self.targets.push((AUTHORITIES.to_owned(), false));
         self.list.push(MountLaunch {
             source: MountLaunchSource::Layers {

@@ -38,6 +38,11 @@ impl Layout {
         self.state.join("templates")
     }
 
+    /// Returns where layers with the platform's authority are kept.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.state.join("trust")
+    }
+
     /// Makes the folders, 0700.
     pub(crate) fn make(&self) -> Result<(), EngineError> {
         for dir in [self.stands(), self.templates()] {

@@ -5,8 +5,11 @@ use crate::tar::{Entry, EntryKind};
 use rustix::fs::{self, FileType, Stat};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Files with authorities are looked into up to this size; Mozilla's bundle has 0.2 MB.
+const LARGEST_BUNDLE: u64 = 8 << 20;
 
 /// How deep a tree may be, as for every layer.
 const DEEPEST: usize = 255;
@@ -17,6 +20,8 @@ const DEEPEST: usize = 255;
 #[derive(Debug, Default)]
 pub struct Changes {
     epoch: Option<i64>,
+    /// The lines around what certificates of the tree shall not bear.
+    marks: Option<(&'static str, &'static str)>,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
     entries: u64,
@@ -30,6 +35,14 @@ impl Changes {
             epoch,
             ..Self::default()
         }
+    }
+
+    /// Leaves out what stands between two lines, and these, in files of certificates (`*.crt`, `*.pem`, `*.cer`, up to 8 MiB): what a command was shown
+    /// and its image shall not have.
+    #[must_use]
+    pub fn without(mut self, begin: &'static str, end: &'static str) -> Self {
+        self.marks = Some((begin, end));
+        self
     }
 
     /// Writes all changes below `root` to a layer. Blocks.
@@ -162,6 +175,16 @@ impl Changes {
             .retain(|(key, _)| !key.starts_with(b"trusted.") && key != b"security.selinux");
         if kind == EntryKind::File {
             let mut file = File::from(confined::open_file(folder, name)?);
+            if let Some((begin, end)) = self.marks
+                && entry.size <= LARGEST_BUNDLE
+                && is_certificates(name)
+            {
+                let mut content = Vec::new();
+                file.take(LARGEST_BUNDLE).read_to_end(&mut content)?;
+                let content = cut(content, begin.as_bytes(), end.as_bytes());
+                entry.size = content.len() as u64;
+                return draft.entry(&entry, &mut content.as_slice());
+            }
             draft.entry(&entry, &mut file)
         } else {
             draft.entry(&entry, &mut io::empty())
@@ -199,6 +222,31 @@ impl Changes {
     }
 }
 
+fn is_certificates(name: &[u8]) -> bool {
+    [b".crt", b".pem", b".cer"]
+        .iter()
+        .any(|end| name.ends_with(*end))
+}
+
+/// Takes out every piece that begins with `begin` and ends with the next `end`.
+fn cut(mut content: Vec<u8>, begin: &[u8], end: &[u8]) -> Vec<u8> {
+    let find = |content: &[u8], from: usize, what: &[u8]| {
+        let at = content[from..]
+            .windows(what.len())
+            .position(|piece| piece == what)?;
+        Some(from + at)
+    };
+    let mut from = 0;
+    while let Some(at) = find(&content, from, begin) {
+        let Some(last) = find(&content, at, end) else {
+            break;
+        };
+        content.drain(at..last + end.len());
+        from = at;
+    }
+    content
+}
+
 /// Lists a folder, sorted.
 pub(crate) fn names(folder: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
@@ -217,5 +265,23 @@ fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
         name.to_vec()
     } else {
         [path, b"/", name].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_between_the_marks_is_cut_out_and_nothing_else() {
+        let cut =
+            |text: &str| String::from_utf8(cut(text.into(), b"# begin\n", b"# end\n")).unwrap();
+        assert_eq!(
+            cut("a\n# begin\nx\n# end\nb\n# begin\ny\n# end\n"),
+            "a\nb\n"
+        );
+        assert_eq!(cut("# end\na\n# begin\nx\n"), "# end\na\n# begin\nx\n");
+        assert_eq!(cut(""), "");
+        assert!(is_certificates(b"cert.pem") && !is_certificates(b"pem"));
     }
 }

@@ -28,6 +28,7 @@ pub(crate) struct CertificatesText {
     acme: Vec<AcmeText>,
     files: Vec<FilesText>,
     weekly: Option<usize>,
+    inside: Option<bool>,
     delegations: BTreeMap<String, String>,
 }
 
@@ -73,6 +74,8 @@ pub(crate) struct CertificatesConfig {
     pub(crate) acme: Vec<AcmeSettings>,
     pub(crate) files: Vec<GivenFiles>,
     pub(crate) budget: Budget,
+    /// Whether nodes and commands of builds trust the private authority.
+    pub(crate) inside: bool,
     pub(crate) delegations: BTreeMap<CertName, CertName>,
 }
 
@@ -122,6 +125,7 @@ impl CertificatesText {
                 .map(AcmeText::read)
                 .collect::<Result<_, _>>()?,
             files: files.collect(),
+            inside: self.inside.unwrap_or(true),
             budget: self
                 .weekly
                 .map_or_else(Budget::default, |weekly| Budget { weekly }),
@@ -221,6 +225,13 @@ pub(crate) async fn open(
         answers: Mutex::default(),
     }));
     Ok(certificates)
+}
+
+/// Returns the roots that nodes and commands of builds trust; nothing where the configuration does not want it.
+pub(crate) fn inside(config: &Config, certificates: &Certificates) -> Option<String> {
+    let roots = certificates.roots();
+    (config.certificates.inside && !roots.is_empty())
+        .then(|| roots.into_iter().map(|root| root.pem).collect())
 }
 
 /// Returns what the ingress shows.

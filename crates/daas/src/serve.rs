@@ -193,6 +193,9 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         &tasks,
     )?;
     let certificates = certificates::open(&config, store.clone(), &names, &tasks).await?;
+    if let Some(roots) = certificates::inside(&config, &certificates) {
+        engine.trust_inside(roots);
+    }
     let gates = Gates::bind(
         &config.ingress,
         certificates::shown(&config, &certificates),

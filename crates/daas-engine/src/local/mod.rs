@@ -8,6 +8,7 @@ mod over;
 mod session;
 mod steps;
 mod terminal;
+mod trust;
 mod ways;
 
 pub use keepers::new_stand_id;
@@ -15,6 +16,7 @@ pub use look::{StandUsage, Usage};
 pub use over::Over;
 pub use session::{Copied, ExecRequest, ExecSession};
 pub use terminal::AsyncPipe;
+pub use trust::{AUTHORITIES_BEGIN, AUTHORITIES_END};
 pub use ways::InnerService;
 
 use crate::dial::Dialer;
@@ -86,6 +88,7 @@ struct Inner {
     ways: ways::Ways,
     facts: images::FactsCache,
     inner_service: OnceLock<Arc<dyn InnerService>>,
+    trust: trust::Trust,
     calm: calm::Calm,
 }
 
@@ -158,6 +161,7 @@ impl LocalEngine {
             })?;
         let inner = Inner {
             registries: Arc::new(registries),
+            trust: trust::Trust::new(layout.trust()),
             layout,
             zygote,
             images,
@@ -181,6 +185,9 @@ impl LocalEngine {
             inner: Arc::new(inner),
         };
         engine.take_over().await?;
+        if lock(&engine.inner.stands).is_empty() {
+            engine.inner.trust.sweep()?;
+        }
         engine.sweep_ways().await;
         engine.refill();
         Ok(engine)
@@ -190,6 +197,17 @@ impl LocalEngine {
     pub fn serve_inside(&self, service: Arc<dyn InnerService>) {
         // Only the house calls this, once.
         let _ = self.inner.inner_service.set(service);
+    }
+
+    /// Says which authorities, as PEM, nodes trust beside those of their images. Once, before stands are looked at.
+    pub fn trust_inside(&self, roots: String) {
+        self.inner.trust.set(roots);
+    }
+
+    /// Returns the authorities that nodes trust beside those of their images.
+    #[must_use]
+    pub fn trusted_inside(&self) -> Option<&str> {
+        self.inner.trust.roots()
     }
 
     /// Returns the store of images.

@@ -1,13 +1,14 @@
 //! Nodes over layers that are no image yet: the steps of a build.
 
 use super::LocalEngine;
+use super::trust::Shown;
 use crate::engine::Order;
 use crate::error::EngineError;
 use crate::launch::{Ids, ImageFacts, Site, node_launch};
 use daas_keeper::launch::MountLaunch;
 use daas_keeper::protocol::{Failure, Request, Response};
 use daas_keeper::{Client, ClientError};
-use daas_model::{NodeName, StandId};
+use daas_model::{NetworkMode, NodeName, StandId};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -51,6 +52,15 @@ impl LocalEngine {
         let digest = over.facts.digest.clone();
         let mut launch = node_launch(site, name, node, &over.facts, &over.ids, &digest)?;
         launch.mounts.extend(over.mounts);
+        if node.network != NetworkMode::None {
+            let (engine, lowers) = (self.clone(), over.facts.lowers);
+            let layer = self
+                .blocking("show a command whom it may trust", move || {
+                    engine.inner.trust.layer(&lowers, Shown::Build)
+                })
+                .await??;
+            launch.lowers.splice(..0, layer);
+        }
         let answer = link
             .ask(Request::Start {
                 nodes: vec![launch],

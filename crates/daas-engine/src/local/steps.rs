@@ -205,6 +205,16 @@ impl LocalEngine {
         };
         let mut launch = node_launch(site, name, node, &known.facts, &ids, digest)?;
         check_binds(name, node)?;
+        if node.network != NetworkMode::None {
+            let (engine, known) = (self.clone(), known.clone());
+            let layer = self
+                .blocking("show a node whom it may trust", move || {
+                    let facts = &known.facts;
+                    engine.inner.trust.of_image(&facts.digest, &facts.lowers)
+                })
+                .await??;
+            launch.lowers.splice(..0, layer);
+        }
         for (hook, exec) in node
             .post_start
             .iter()

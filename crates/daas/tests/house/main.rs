@@ -2,7 +2,9 @@
 
 mod builds;
 mod cgroup_v2;
+mod edge;
 mod names;
 mod registry_tls;
 mod systemd;
 mod trials;
+mod trust;
