@@ -13,7 +13,7 @@ use crate::state::State;
 use crate::stubs::{self, Scratch};
 use daas_engine::{AUTHORITIES_BEGIN, AUTHORITIES_END, Ids, ImageFacts, Over};
 use daas_image::{Changes, Digest};
-use daas_keeper::launch::{MountLaunch, MountLaunchSource};
+use daas_keeper::launch::{BindOwners, MountLaunch, MountLaunchSource};
 use daas_model::Egress;
 use daas_spec::dockerfile::{RunAction, RunCommand, RunNetwork, Step};
 use std::collections::{BTreeMap, VecDeque};
@@ -242,7 +242,8 @@ async fn take_caches(
         mounts.list.push(MountLaunch {
             source: MountLaunchSource::Bind {
                 path: cache.path.clone(),
-                root_is: None,
+                // The folder is the platform's own, out of everybody's sight.
+                owners: BindOwners::AsOnHost,
             },
             target,
             read_only,

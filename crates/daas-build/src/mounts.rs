@@ -7,8 +7,8 @@ use crate::stage::Stage;
 use crate::state::State;
 use crate::transfer::Transfer;
 use daas_image::Digest;
-use daas_keeper::launch::{MountLaunch, MountLaunchSource};
-use daas_model::{ByteSize, FileGrant, FileName};
+use daas_keeper::launch::{BindOwners, MountLaunch, MountLaunchSource};
+use daas_model::{ByteSize, FileGrant, FileName, HostOwner};
 use daas_spec::dockerfile::{Mount, MountKind, Step};
 use rustix::fs::FileType;
 use std::collections::BTreeMap;
@@ -300,7 +300,10 @@ impl Mounts {
         self.list.push(MountLaunch {
             source: MountLaunchSource::Bind {
                 path: socket.clone(),
-                root_is: Some((meta.uid(), meta.gid())),
+                owners: BindOwners::RootIs(HostOwner {
+                    uid: meta.uid(),
+                    gid: meta.gid(),
+                }),
             },
             target,
             read_only: false,

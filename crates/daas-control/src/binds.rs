@@ -4,11 +4,11 @@
 //! must not lead out of it, and a caller must not name a folder that is not his (threat S1, and the reader's notes).
 
 use daas_api::{Caller, Failure};
-use daas_model::{Grant, Kind, MountSource, Policy, StandSpec};
+use daas_model::{Grant, HostOwner, Kind, MountSource, Policy, StandSpec};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Judges every bind of `spec`, makes folders that are missing and may be made, and puts the true paths in.
+/// Judges every bind of `spec`, makes folders that are missing and may be made, and puts the true paths in, and whose they are.
 ///
 /// The keeper opens a true path without following any link, so a link that is put in later leads nowhere.
 ///
@@ -23,14 +23,26 @@ pub(crate) fn settle(
     let mut owner = None;
     for node in spec.nodes.values_mut() {
         for mount in &mut node.mounts {
-            let MountSource::Bind { path, create } = &mut mount.source else {
+            let MountSource::Bind {
+                path,
+                create,
+                owner: host,
+            } = &mut mount.source
+            else {
                 continue;
             };
-            let (root, uid) = match &owner {
+            let (root, owner) = match &owner {
                 Some(known) => known,
                 None => owner.insert(project_folder(dir, caller)?),
             };
-            let real = settle_one(Path::new(path.as_str()), root, *uid, *create, policy)?;
+            let real = settle_one(Path::new(path.as_str()), root, *owner, *create, policy)?;
+            let whose = if real.starts_with(root) {
+                *owner
+            } else {
+                owner_of(&real)?
+            };
+            // Root's folders keep the host's owners: who may give them away is root already.
+            *host = (whose.uid != 0).then_some(whose);
             *path = real
                 .to_str()
                 .ok_or_else(|| refused(&real, "its name is no text"))?
@@ -41,7 +53,7 @@ pub(crate) fn settle(
 }
 
 /// Returns the project's true folder and whose it is, if the caller may give it away.
-pub(crate) fn project_folder(dir: &str, caller: &Caller) -> Result<(PathBuf, u32), Failure> {
+pub(crate) fn project_folder(dir: &str, caller: &Caller) -> Result<(PathBuf, HostOwner), Failure> {
     let path = Path::new(dir);
     let real = path.canonicalize().map_err(|e| {
         refused(
@@ -49,12 +61,11 @@ pub(crate) fn project_folder(dir: &str, caller: &Caller) -> Result<(PathBuf, u32
             &format!("the project's folder cannot be read on the daemon's host: {e}"),
         )
     })?;
-    let uid = std::fs::metadata(&real)
-        .map_err(|e| refused(path, &e.to_string()))?
-        .uid();
+    let owner = owner_of(&real)?;
+    let uid = owner.uid;
     match caller {
-        Caller::Process { uid: 0, .. } => Ok((real, uid)),
-        Caller::Process { uid: own, .. } if *own == uid => Ok((real, uid)),
+        Caller::Process { uid: 0, .. } => Ok((real, owner)),
+        Caller::Process { uid: own, .. } if *own == uid => Ok((real, owner)),
         Caller::Process { uid: own, .. } => Err(refused(
             &real,
             &format!("it belongs to uid {uid} and uid {own} asks"),
@@ -67,16 +78,24 @@ pub(crate) fn project_folder(dir: &str, caller: &Caller) -> Result<(PathBuf, u32
     }
 }
 
+fn owner_of(path: &Path) -> Result<HostOwner, Failure> {
+    let meta = std::fs::metadata(path).map_err(|e| refused(path, &e.to_string()))?;
+    Ok(HostOwner {
+        uid: meta.uid(),
+        gid: meta.gid(),
+    })
+}
+
 fn settle_one(
     path: &Path,
     root: &Path,
-    uid: u32,
+    owner: HostOwner,
     create: bool,
     policy: &Policy,
 ) -> Result<PathBuf, Failure> {
     let granted = policy.allows(&Grant::HostPath(path.to_string_lossy().into_owned()));
     if !path.exists() && create {
-        make(path, root, uid, granted)?;
+        make(path, root, owner, granted)?;
     }
     let real = path.canonicalize().map_err(|e| {
         Failure::new(
@@ -103,7 +122,7 @@ fn settle_one(
 }
 
 /// Makes the folder, owned by the project's owner, below the deepest folder that is there.
-fn make(path: &Path, root: &Path, uid: u32, granted: bool) -> Result<(), Failure> {
+fn make(path: &Path, root: &Path, owner: HostOwner, granted: bool) -> Result<(), Failure> {
     let fault = |e: std::io::Error| {
         Failure::new(
             "bind-make",
@@ -131,7 +150,7 @@ fn make(path: &Path, root: &Path, uid: u32, granted: bool) -> Result<(), Failure
             .mode(0o755)
             .create(&made)
             .map_err(fault)?;
-        std::os::unix::fs::lchown(&made, Some(uid), None).map_err(fault)?;
+        std::os::unix::fs::lchown(&made, Some(owner.uid), Some(owner.gid)).map_err(fault)?;
     }
     Ok(())
 }
@@ -160,6 +179,7 @@ mod tests {
             source: MountSource::Bind {
                 path: path.to_str().unwrap().into(),
                 create,
+                owner: None,
             },
             target: "/x".into(),
             read_only: false,
@@ -223,6 +243,38 @@ mod tests {
             judge(&root.join("out"), &root, &me, &granted).unwrap(),
             "/etc"
         );
+    }
+
+    #[test]
+    fn root_a_bind_says_whose_folder_it_is_unless_it_is_roots() {
+        let owner_in = |path: &Path, dir: &Path, policy: &Policy| {
+            let mut spec = spec(path, true);
+            let root = Caller::Process { uid: 0, pid: 1 };
+            settle(&mut spec, dir.to_str().unwrap(), &root, policy).unwrap();
+            let MountSource::Bind { owner, .. } = &spec.nodes["a"].mounts[0].source else {
+                unreachable!()
+            };
+            *owner
+        };
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let root = dir.path().canonicalize().unwrap();
+        let none = Policy::default();
+        assert_eq!(owner_in(&root.join("x"), &root, &none), None);
+        std::os::unix::fs::chown(&root, Some(1234), Some(56)).unwrap();
+        let person = HostOwner { uid: 1234, gid: 56 };
+        // Root left a folder in somebody's project: that makes nobody root.
+        assert_eq!(owner_in(&root.join("x"), &root, &none), Some(person));
+        assert_eq!(owner_in(&root.join("y"), &root, &none), Some(person));
+        let made = std::fs::metadata(root.join("y")).unwrap();
+        assert_eq!((made.uid(), made.gid()), (1234, 56));
+        // What is granted outside of the project belongs to whom it belongs.
+        let granted = Policy {
+            grants: [Grant::HostPath(other.path().to_str().unwrap().into())].into(),
+        };
+        assert_eq!(owner_in(other.path(), &root, &granted), None);
+        std::os::unix::fs::chown(other.path(), Some(78), Some(90)).unwrap();
+        let third = HostOwner { uid: 78, gid: 90 };
+        assert_eq!(owner_in(other.path(), &root, &granted), Some(third));
     }
 
     #[test]

@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 
 /// The first host uid of the first range; below live the machine's own users.
 const FIRST_ID: u32 = 100_000;
-/// How many ranges fit between [`FIRST_ID`] and the largest uid.
-const RANGES: u32 = (u32::MAX - FIRST_ID) / IDS_PER_STAND;
+/// How many ranges fit between [`FIRST_ID`] and the largest uid, without the last one.
+const RANGES: u32 = (u32::MAX - FIRST_ID) / IDS_PER_STAND - 1;
+/// The first id of the last range: in a bind of somebody's folder all who are not its owner write as one of these, the same ids in
+/// every stand, so that the next stand knows its files again.
+pub(crate) const BIND_IDS: u32 = FIRST_ID + RANGES * IDS_PER_STAND;
 
 /// The folders of the engine.
 #[derive(Debug, Clone)]

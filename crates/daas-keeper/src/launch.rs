@@ -1,8 +1,8 @@
 //! What a keeper is told to run: pure data, everything resolved beforehand by the engine.
 
 use daas_model::{
-    ByteSize, Cpus, FileName, HostNamespaces, Limits, NetworkName, NodeName, RestartPolicy, Span,
-    StandId, StandName, Subnet, VolumeName,
+    ByteSize, Cpus, FileName, HostNamespaces, HostOwner, Limits, NetworkName, NodeName,
+    RestartPolicy, Span, StandId, StandName, Subnet, VolumeName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -378,6 +378,24 @@ pub struct MountLaunch {
     pub read_only: bool,
 }
 
+/// How the owners of a bind of the host are seen inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BindOwners {
+    /// Ids inside and on the host are the same numbers, root's as well.
+    #[default]
+    AsOnHost,
+    /// This owner is root inside; nobody else is anybody.
+    RootIs(HostOwner),
+    /// This owner is the user that the node runs as; everybody else inside has an id of the host from `others` on that no person has.
+    NodeIs {
+        /// The owner on the host.
+        owner: HostOwner,
+        /// The first of as many ids as a stand has.
+        others: u32,
+    },
+}
+
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -399,9 +417,9 @@ pub enum MountLaunchSource {
     Bind {
         /// The path.
         path: PathBuf,
-        /// Host user and group that are root inside; nothing means that ids inside and on the host are the same numbers.
+        /// Whose its files are inside.
         #[serde(default)]
-        root_is: Option<(u32, u32)>,
+        owners: BindOwners,
     },
     /// Memory.
     Tmpfs {

@@ -6,9 +6,9 @@
 
 mod support;
 
-use daas_keeper::launch::{DeviceLaunch, MountLaunch, MountLaunchSource};
+use daas_keeper::launch::{BindOwners, DeviceLaunch, MountLaunch, MountLaunchSource};
 use daas_keeper::protocol::Request;
-use daas_model::{ByteSize, FileName, VolumeName};
+use daas_model::{ByteSize, FileName, HostOwner, VolumeName};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use support::{Machine, node_name, shell};
@@ -147,6 +147,78 @@ fn root_anonymous_volumes_live_as_long_as_their_node() {
     keeper.destroy();
 }
 
+/// A person of the host.
+const OWNER: HostOwner = HostOwner {
+    uid: 1000,
+    gid: 1000,
+};
+
+#[test]
+fn root_in_a_folder_of_somebody_the_node_is_he_and_root_of_the_host_is_nobody() {
+    const OTHERS: u32 = 4_000_000_000;
+    let machine = Machine::new();
+    let keeper = machine.keeper("owners");
+    keeper.adopt();
+    let host = machine.dir.path().join("project");
+    fs::create_dir(&host).unwrap();
+    for (name, id) in [(".", OWNER.uid), ("own", OWNER.uid), ("of-root", 0)] {
+        if name != "." {
+            fs::write(host.join(name), "text").unwrap();
+        }
+        std::os::unix::fs::chown(host.join(name), Some(id), Some(id)).unwrap();
+    }
+    let project = || {
+        let source = MountLaunchSource::Bind {
+            path: host.clone(),
+            owners: BindOwners::NodeIs {
+                owner: OWNER,
+                others: OTHERS,
+            },
+        };
+        vec![mount(source, "/project", false)]
+    };
+    let owner_of = |name: &str| {
+        let meta = fs::symlink_metadata(host.join(name)).unwrap();
+        (meta.uid(), meta.gid())
+    };
+    let mut as_root = shell(
+        &machine,
+        "as-root",
+        "cd /project; stat -c '%u:%g' own of-root; cp /bin/busybox su; chmod 6755 su; \
+         mkdir data; chown 999:998 data; echo x >> of-root; chown 0 of-root; mknod device c 1 3; true",
+    );
+    as_root.mounts = project();
+    let (_, log) = keeper.run(as_root);
+    assert!(log.starts_with("0:0\n65534:65534\n"), "{log}");
+    assert_eq!(
+        log.matches("ermitted").count() + log.matches("denied").count(),
+        3,
+        "{log}"
+    );
+    assert_eq!(
+        owner_of("su"),
+        (1000, 1000),
+        "a setuid program is its owner's"
+    );
+    assert_eq!(owner_of("data"), (OTHERS + 999, OTHERS + 998));
+    assert_eq!(owner_of("of-root"), (0, 0));
+    assert_eq!(fs::read_to_string(host.join("of-root")).unwrap(), "text");
+    // The next node knows the files again, whatever user it runs as.
+    let mut as_person = shell(
+        &machine,
+        "as-person",
+        "cd /project; stat -c '%u:%g' own su data; echo x >> own; echo y > new",
+    );
+    (as_person.uid, as_person.gid) = (33, 34);
+    as_person.mounts = project();
+    assert_eq!(
+        keeper.run(as_person),
+        (0, "33:34\n33:34\n999:998\n".to_owned())
+    );
+    assert_eq!(owner_of("new"), (1000, 1000));
+    keeper.destroy();
+}
+
 #[test]
 fn root_binds_of_the_host_keep_ids_or_make_one_owner_root() {
     let machine = Machine::new();
@@ -164,7 +236,7 @@ fn root_binds_of_the_host_keep_ids_or_make_one_owner_root() {
     same.mounts = vec![mount(
         MountLaunchSource::Bind {
             path: host.clone(),
-            root_is: None,
+            owners: BindOwners::AsOnHost,
         },
         "/project",
         false,
@@ -181,7 +253,7 @@ fn root_binds_of_the_host_keep_ids_or_make_one_owner_root() {
         mount(
             MountLaunchSource::Bind {
                 path: host.clone(),
-                root_is: Some((1000, 1000)),
+                owners: BindOwners::RootIs(OWNER),
             },
             "/project",
             false,
@@ -189,7 +261,7 @@ fn root_binds_of_the_host_keep_ids_or_make_one_owner_root() {
         mount(
             MountLaunchSource::Bind {
                 path: host.clone(),
-                root_is: None,
+                owners: BindOwners::AsOnHost,
             },
             "/readonly",
             true,
@@ -207,7 +279,7 @@ fn root_binds_of_the_host_keep_ids_or_make_one_owner_root() {
     bad.mounts = vec![mount(
         MountLaunchSource::Bind {
             path: machine.dir.path().join("link"),
-            root_is: None,
+            owners: BindOwners::AsOnHost,
         },
         "/x",
         false,

@@ -29,7 +29,7 @@ pub use explain::{Explain, Kind, render_chain};
 pub use health::{HealthCheck, HealthTest};
 pub use image_name::{ImageName, ImageNameError, OWN_REGISTRY};
 pub use limits::Limits;
-pub use mount::{FileGrant, Mount, MountSource, VolumeSpec};
+pub use mount::{FileGrant, HostOwner, Mount, MountSource, VolumeSpec};
 pub use name::{
     FileName, NameError, NetworkName, NodeName, ProjectName, ServiceName, StandId, StandName,
     VolumeName,

@@ -11,6 +11,15 @@ pub struct VolumeSpec {
     pub labels: BTreeMap<String, String>,
 }
 
+/// A user and a group of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostOwner {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+}
+
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -35,6 +44,10 @@ pub enum MountSource {
         /// Whether a missing folder is made.
         #[serde(default)]
         create: bool,
+        /// Whose folder it is, unless it is root's: what the node's user writes is his, and nobody inside can write as root of the host.
+        /// Set by who accepts the stand; nothing means that owners are the same numbers inside and on the host.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<HostOwner>,
     },
     /// Memory.
     Tmpfs {

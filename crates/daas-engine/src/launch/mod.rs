@@ -11,10 +11,11 @@ pub use facts::{Ids, ImageFacts};
 pub use signal::number as signal_number;
 
 use crate::error::EngineError;
+use crate::layout::BIND_IDS;
 use daas_keeper::launch::{
-    BridgeLaunch, BridgeSubnet, DeviceLaunch, DnsTable, EgressLaunch, ExecLaunch, HealthLaunch,
-    InterfaceLaunch, LogLaunch, MountLaunch, MountLaunchSource, NetworkLaunch, NodeLaunch,
-    NodeLimits, Rights, SeccompLaunch, StandLaunch,
+    BindOwners, BridgeLaunch, BridgeSubnet, DeviceLaunch, DnsTable, EgressLaunch, ExecLaunch,
+    HealthLaunch, InterfaceLaunch, LogLaunch, MountLaunch, MountLaunchSource, NetworkLaunch,
+    NodeLaunch, NodeLimits, Rights, SeccompLaunch, StandLaunch,
 };
 use daas_model::{
     Attachment, HealthCheck, HealthTest, Hook, Mount, MountSource, NetworkMode, NodeName, NodeSpec,
@@ -356,9 +357,12 @@ fn source(mount: &Mount, anonymous: &mut impl FnMut() -> MountLaunchSource) -> M
             copy_up: !nocopy,
         },
         MountSource::Anonymous => anonymous(),
-        MountSource::Bind { path, .. } => MountLaunchSource::Bind {
+        MountSource::Bind { path, owner, .. } => MountLaunchSource::Bind {
             path: PathBuf::from(path),
-            root_is: None,
+            owners: owner.map_or(BindOwners::AsOnHost, |owner| BindOwners::NodeIs {
+                owner,
+                others: BIND_IDS,
+            }),
         },
         MountSource::Tmpfs { size, mode } => MountLaunchSource::Tmpfs {
             size: *size,

@@ -486,8 +486,8 @@ impl Keeper {
                 MountLaunchSource::Anonymous(number) => {
                     (self.desk.anonymous(&launch.node, *number)?, true, true)
                 }
-                MountLaunchSource::Bind { path, root_is } => {
-                    let (fd, folder) = self.bind_host(path, *root_is)?;
+                MountLaunchSource::Bind { path, owners } => {
+                    let (fd, folder) = self.bind_host(path, *owners, launch.uid, launch.gid)?;
                     (fd, folder, false)
                 }
                 MountLaunchSource::Layers { lowers, path } => {
@@ -537,27 +537,6 @@ impl Keeper {
             });
         }
         Ok(plans)
-    }
-
-    fn bind_host(
-        &self,
-        path: &std::path::Path,
-        root_is: Option<(u32, u32)>,
-    ) -> Result<(OwnedFd, bool), KeeperError> {
-        let Some((uid, gid)) = root_is else {
-            return Ok(desk::host_bind(path, self.desk.userns())?);
-        };
-        use daas_sys::userns::{IdRange, create};
-        let one = |id: u32| {
-            [IdRange {
-                inside: id,
-                outside: self.seed.uid_base,
-                count: 1,
-            }]
-        };
-        // The map of a mount reads: owner on disk, owner as seen from the host; the stand's own map makes the latter root inside.
-        let map = create(&self.proof, &one(uid), &one(gid))?;
-        Ok(desk::host_bind(path, map.as_fd())?)
     }
 
     fn plan_links(

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod answer;
+mod binds;
 mod conns;
 mod copy;
 mod destroy;

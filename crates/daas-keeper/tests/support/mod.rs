@@ -6,8 +6,8 @@
 )]
 
 use daas_keeper::launch::{
-    BridgeLaunch, BridgeSubnet, DiskSeed, DnsTable, EgressLaunch, InterfaceLaunch, KeeperSeed,
-    MountLaunch, MountLaunchSource, NetworkLaunch, NodeLaunch, StandLaunch,
+    BindOwners, BridgeLaunch, BridgeSubnet, DiskSeed, DnsTable, EgressLaunch, InterfaceLaunch,
+    KeeperSeed, MountLaunch, MountLaunchSource, NetworkLaunch, NodeLaunch, StandLaunch,
 };
 use daas_keeper::log::{From, Reader, Stream};
 use daas_keeper::protocol::{Event, Request, Response, Status, VERSION};
@@ -379,7 +379,7 @@ pub fn python(machine: &Machine, name: &str, program: &str, arguments: &[String]
             read_only: true,
             source: MountLaunchSource::Bind {
                 path,
-                root_is: None,
+                owners: BindOwners::AsOnHost,
             },
         });
     }

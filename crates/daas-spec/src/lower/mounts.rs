@@ -539,7 +539,11 @@ fn bind(
             return None;
         }
     }
-    Some(MountSource::Bind { path, create })
+    Some(MountSource::Bind {
+        path,
+        create,
+        owner: None,
+    })
 }
 
 /// Reads `/path` or `/path:size=64m,mode=1777`.
