@@ -7,6 +7,8 @@ use std::time::Duration;
 const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;
 /// What stays for renewals behind [`Budget::weekly`]: they come by themselves, and nobody may have used them up.
 const FOR_RENEWALS: usize = 10;
+/// What stays of [`Budget::weekly`] for names that people ask for, whatever comes and goes of stands.
+const FOR_PEOPLE: usize = 10;
 
 /// How many certificates one authority issues for one registered domain in seven days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ impl Default for Budget {
 pub enum What {
     /// A certificate for names that had none.
     New,
+    /// A certificate for the names of a stand, which nobody asked for.
+    Stand,
     /// The same names once more.
     Renewal,
     /// The same names, and the authority is told which certificate is replaced: not counted (RFC 9773, section 5).
@@ -42,6 +46,7 @@ impl Budget {
         let most = match what {
             What::Replacement => return Ok(()),
             What::New => self.weekly,
+            What::Stand => self.weekly.saturating_sub(FOR_PEOPLE),
             What::Renewal => self.weekly.saturating_add(FOR_RENEWALS),
         };
         let from = now_ms.saturating_sub(WEEK_MS);

@@ -11,10 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many certificates are kept: each a few kB, and about one per stand.
 const KEPT: usize = 1024;
+/// How many are kept for names at which nothing answers.
+const KEPT_FOR_STRANGERS: usize = 128;
+/// How many of those are made in a second: each costs about a millisecond, and anybody can ask.
+const STRANGERS_A_SECOND: u32 = 20;
 
 /// Tells which names lead somewhere now.
 pub trait Served: fmt::Debug + Send + Sync {
-    /// Tells whether something answers at `name`, or soon will. Called in handshakes: it must not block.
+    /// Tells whether something answers at `name`, or soon will. Called in handshakes: it must not block. Where nothing does, a certificate that says nothing
+    /// of it is shown, for the page that tells.
     fn serves(&self, name: &str) -> bool;
 }
 
@@ -35,12 +40,15 @@ pub struct OwnNames {
     addresses: Vec<IpAddr>,
     clock: Arc<dyn Clock>,
     kept: Mutex<Kept>,
+    strangers: Mutex<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
     by_group: HashMap<String, One>,
     turn: u64,
+    /// The second in which certificates for strangers were made, and how many.
+    lately: (u64, u32),
 }
 
 struct One {
@@ -71,6 +79,7 @@ impl OwnNames {
             addresses,
             clock,
             kept: Mutex::default(),
+            strangers: Mutex::default(),
         }
     }
 
@@ -89,18 +98,53 @@ impl OwnNames {
     /// # Errors
     /// [`AuthorityError`] if it cannot be made.
     pub fn get(&self, name: &CertName) -> Result<Option<Arc<CertifiedKey>>, AuthorityError> {
-        // The innermost zone: `dev.example.com` and `example.com` may both be ours.
-        let zone = self
-            .zones
-            .iter()
-            .filter(|zone| name.is_in(zone))
-            .max_by_key(|zone| zone.as_str().len());
-        let Some(zone) = zone else { return Ok(None) };
+        let Some(zone) = self.zone_of(name) else {
+            return Ok(None);
+        };
         let names = group(zone, name);
-        self.kept_or(names[0].as_str(), |authority, now_ms| {
-            authority.server(&names, &[], now_ms)
-        })
-        .map(Some)
+        let make = |authority: &Authority, now_ms| authority.server(&names, &[], now_ms);
+        self.kept_or((&self.kept, KEPT), names[0].as_str(), make)
+            .map(Some)
+    }
+
+    /// Returns the innermost zone of a name: `dev.example.com` and `example.com` may both be ours.
+    pub(crate) fn zone_of(&self, name: &CertName) -> Option<&CertName> {
+        let zones = self.zones.iter().filter(|zone| name.is_in(zone));
+        zones.max_by_key(|zone| zone.as_str().len())
+    }
+
+    /// Returns a certificate for a name of the zones at which nothing answers, so that whoever comes can be told; nothing if too many ask.
+    ///
+    /// Names right below a zone share one with a star, where programs accept that.
+    ///
+    /// # Errors
+    /// As [`OwnNames::get`].
+    pub(crate) fn stranger(
+        &self,
+        name: &CertName,
+    ) -> Result<Option<Arc<CertifiedKey>>, AuthorityError> {
+        let Some(zone) = self.zone_of(name) else {
+            return Ok(None);
+        };
+        let names = match zone.star() {
+            Some(star) if star.covers(name) => vec![zone.clone(), star],
+            _ => group(zone, name),
+        };
+        let second = self.clock.now_ms() / 1000;
+        let kept = &self.strangers;
+        if Self::find(kept, names[0].as_str(), second * 1000).is_none() {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.lately.0 != second {
+                kept.lately = (second, 0);
+            }
+            kept.lately.1 += 1;
+            if kept.lately.1 > STRANGERS_A_SECOND {
+                return Ok(None);
+            }
+        }
+        let make = |authority: &Authority, now_ms| authority.server(&names, &[], now_ms);
+        self.kept_or((kept, KEPT_FOR_STRANGERS), names[0].as_str(), make)
+            .map(Some)
     }
 
     /// Returns the certificate of the machine itself, for those who ask for no name.
@@ -109,18 +153,19 @@ impl OwnNames {
     /// As [`OwnNames::get`].
     pub fn machine(&self) -> Result<Arc<CertifiedKey>, AuthorityError> {
         let names = [CertName::parse("localhost").expect("a name")];
-        self.kept_or("", |authority, now_ms| {
+        self.kept_or((&self.kept, KEPT), "", |authority, now_ms| {
             authority.server(&names, &self.addresses, now_ms)
         })
     }
 
     fn kept_or(
         &self,
+        (all, most): (&Mutex<Kept>, usize),
         group: &str,
         make: impl FnOnce(&Authority, u64) -> Result<crate::pair::Pair, AuthorityError>,
     ) -> Result<Arc<CertifiedKey>, AuthorityError> {
         let now_ms = self.clock.now_ms();
-        if let Some(key) = self.find(group, now_ms) {
+        if let Some(key) = Self::find(all, group, now_ms) {
             return Ok(key);
         }
         // Made outside of the lock: two handshakes may make the same once.
@@ -128,10 +173,10 @@ impl OwnNames {
         let made = pair.served().ok_or_else(|| AuthorityError::Forbidden {
             name: group.to_owned(),
         })?;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = all.lock().unwrap_or_else(PoisonError::into_inner);
         kept.turn += 1;
         let used = kept.turn;
-        if kept.by_group.len() >= KEPT {
+        if kept.by_group.len() >= most {
             let oldest = kept
                 .by_group
                 .iter()
@@ -148,8 +193,8 @@ impl OwnNames {
         Ok(made)
     }
 
-    fn find(&self, group: &str, now_ms: u64) -> Option<Arc<CertifiedKey>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    fn find(all: &Mutex<Kept>, group: &str, now_ms: u64) -> Option<Arc<CertifiedKey>> {
+        let mut kept = all.lock().unwrap_or_else(PoisonError::into_inner);
         kept.turn += 1;
         let turn = kept.turn;
         let one = kept.by_group.get_mut(group)?;

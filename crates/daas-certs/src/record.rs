@@ -78,6 +78,12 @@ pub struct CertificateRecord {
     /// The last alarm about its end: days before it; 0 when it had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarmed: Option<u32>,
+    /// The stand whose names it is for, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand: Option<String>,
+    /// Since when that stand is not there: it is neither served nor renewed, and there at once when the stand comes back. Milliseconds of the Unix clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
 }
 
 impl Record for CertificateRecord {

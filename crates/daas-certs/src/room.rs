@@ -1,5 +1,7 @@
 //! The room: what is wanted, had, ordered and renewed.
 
+mod stands;
+
 use crate::acme::{Accounts, AcmeSettings, Desk, IssueError};
 use crate::answers::{DnsAnswers, HttpAnswers};
 use crate::authority::{Authority, AuthorityError, RootView};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub delegations: BTreeMap<CertName, CertName>,
     /// Who is asked for CNAMEs of challenges.
     pub resolver: Option<SocketAddr>,
+    /// Whether stands have wildcards of their own from an authority.
+    pub stands: bool,
 }
 
 impl Settings {
@@ -78,6 +82,7 @@ impl Settings {
             budget: Budget::default(),
             delegations: BTreeMap::new(),
             resolver: None,
+            stands: true,
         }
     }
 }
@@ -250,7 +255,7 @@ impl Certificates {
             .push(dns);
     }
 
-    /// Says who knows which names lead somewhere; handshakes for others are refused.
+    /// Says who knows which names lead somewhere; others are shown a certificate for the page that says so.
     pub fn set_served(&self, served: Arc<dyn Served>) {
         self.inner.resolver.set_served(served);
     }
@@ -574,12 +579,8 @@ impl Certificates {
     fn serve_issued(&self) -> Result<(), CertificatesError> {
         let mut table = Table::default();
         for kept in self.inner.store.list::<CertificateRecord>("")? {
-            if kept
-                .value
-                .issued
-                .as_ref()
-                .is_some_and(|issued| issued.revoked_ms.is_some())
-            {
+            let revoked = |issued: &Issued| issued.revoked_ms.is_some();
+            if kept.value.left_ms.is_some() || kept.value.issued.as_ref().is_some_and(revoked) {
                 continue;
             }
             match self.opened(&kept.key, &kept.value) {
@@ -611,6 +612,7 @@ impl Certificates {
     async fn begin_due(&self) -> Result<Vec<Handle<()>>, CertificatesError> {
         self.serve_given();
         self.want_configured().await?;
+        self.forget_left().await?;
         let now_ms = self.inner.clock.now_ms();
         let mut begun = Vec::new();
         for kept in self.inner.store.list::<CertificateRecord>("")? {
@@ -886,10 +888,10 @@ impl Certificates {
         at: &AcmeSettings,
         record: &CertificateRecord,
     ) -> Result<(), IssueError> {
-        let what = if record.issued.is_some() {
-            What::Renewal
-        } else {
-            What::New
+        let what = match (&record.issued, &record.stand) {
+            (Some(_), _) => What::Renewal,
+            (None, Some(_)) => What::Stand,
+            (None, None) => What::New,
         };
         let now_ms = self.inner.clock.now_ms();
         for domain in domains(&record.names) {
@@ -984,11 +986,12 @@ impl Certificates {
             hint: error.hint(),
             at_ms: now_ms,
         });
-        let batch = Batch::new().put(id, &record)?;
-        self.inner
-            .store
-            .commit(self.noted(batch, Notice::warning(error.code(), text))?)
-            .await?;
+        let mut batch = Batch::new().put(id, &record)?;
+        // That stands come faster than an authority issues is nobody's fault: their names are served by the private one.
+        if record.stand.is_none() || !matches!(error, IssueError::Budget { .. }) {
+            batch = self.noted(batch, Notice::warning(error.code(), text))?;
+        }
+        self.inner.store.commit(batch).await?;
         Ok(())
     }
 
@@ -1000,7 +1003,7 @@ impl Certificates {
                 .value
                 .issued
                 .as_ref()
-                .filter(|issued| issued.revoked_ms.is_none())
+                .filter(|issued| issued.revoked_ms.is_none() && kept.value.left_ms.is_none())
             else {
                 continue;
             };
@@ -1108,6 +1111,9 @@ enum Due {
 }
 
 fn decide(record: &CertificateRecord, now_ms: u64) -> Due {
+    if record.left_ms.is_some() {
+        return Due::Later(u64::MAX);
+    }
     let Some(issued) = &record.issued else {
         return if record.next_try_ms <= now_ms {
             Due::Order
@@ -1156,6 +1162,8 @@ fn blank(names: Vec<CertName>) -> CertificateRecord {
         next_try_ms: 0,
         fault: None,
         alarmed: None,
+        stand: None,
+        left_ms: None,
     }
 }
 

@@ -58,9 +58,17 @@ impl Table {
         };
         self.exact.get(name).or_else(star).map(|entry| &entry.key)
     }
+
+    /// Returns the certificate of a zone's own star, if it is good for `name`.
+    fn star_of(&self, zone: &str, name: &str) -> Option<&Arc<CertifiedKey>> {
+        let (_, above) = name.split_once('.')?;
+        let entry = self.stars.get(zone).filter(|_| above == zone);
+        entry.map(|entry| &entry.key)
+    }
 }
 
-/// Answers handshakes. Given certificates come first, then issued ones, then those of the private authority.
+/// Answers handshakes. Given certificates come first, then issued ones, then those of the private authority. Names of the zones at which
+/// nothing answers have certificates too: a page says so.
 pub struct Resolver {
     given: RwLock<Arc<Table>>,
     issued: RwLock<Arc<Table>>,
@@ -127,18 +135,36 @@ impl Resolver {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        if !served.serves(name.as_str()) {
-            return None;
-        }
-        for table in [&self.given, &self.issued] {
-            let table = table.read().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(key) = table.find(name.as_str()) {
-                return Some(key.clone());
+        let made = if served.serves(name.as_str()) {
+            if let Some(key) = self.world(|table| table.find(name.as_str()).cloned()) {
+                return Some(key);
             }
-        }
-        self.own.get(&name).unwrap_or_else(|error| {
+            self.own.get(&name)
+        } else {
+            // That nothing answers is told on a page, for which there must be a certificate: the zone's, or one of the private authority.
+            let zone = self.own.zone_of(&name)?.as_str();
+            if let Some(key) = self.world(|table| table.star_of(zone, name.as_str()).cloned()) {
+                return Some(key);
+            }
+            self.own.stranger(&name)
+        };
+        made.unwrap_or_else(|error| {
             tracing::warn!(%name, cause = %daas_model::render_chain(&error), "no certificate");
             None
+        })
+    }
+
+    /// Tells whether a given or an issued certificate is good for a name.
+    #[must_use]
+    pub fn is_of_the_world(&self, name: &str) -> bool {
+        self.world(|table| table.find(name).map(|_| ())).is_some()
+    }
+
+    /// Looks into given certificates, then into issued ones.
+    fn world<T>(&self, look: impl Fn(&Table) -> Option<T>) -> Option<T> {
+        [&self.given, &self.issued].into_iter().find_map(|table| {
+            let table = table.read().unwrap_or_else(PoisonError::into_inner).clone();
+            look(&table)
         })
     }
 

@@ -9,9 +9,10 @@ use daas_api::{
     RootCertificate, RootCertificates,
 };
 use daas_certs::{
-    CLIENT, CertName, ChallengeKind, ClientRecord, Condition, FaultRecord, Order, Served, Source,
+    CLIENT, CertName, CertificatesError, ChallengeKind, ClientRecord, Condition, FaultRecord,
+    Order, Served, Source,
 };
-use daas_model::Kind;
+use daas_model::{Kind, StandName};
 use daas_store::Store;
 use std::sync::Arc;
 
@@ -105,6 +106,13 @@ impl Served for OfStands {
     }
 }
 
+/// Stands come and go whether their certificates can be recorded or not.
+fn told(stand: &StandName, said: Result<(), CertificatesError>) {
+    if let Err(error) = said {
+        tracing::warn!(%stand, cause = %daas_model::render_chain(&error), "the certificate does not follow the stand");
+    }
+}
+
 /// Returns what stands before the innermost zone of a name, without the last dot; nothing if it is in no zone.
 fn below_zone<'a>(name: &'a str, zones: &[CertName]) -> Option<&'a str> {
     let rest = |zone: &CertName| {
@@ -119,7 +127,36 @@ fn below_zone<'a>(name: &'a str, zones: &[CertName]) -> Option<&'a str> {
 }
 
 impl Control {
-    /// Lets handshakes succeed only for names of stands that are there.
+    /// Has a wildcard of the world ordered for the names of a stand, which lie deeper than the zone's own reaches.
+    pub(crate) async fn stand_with_certificate(&self, stand: &StandName) {
+        let Some(zone) = &self.config.outside.zone else {
+            return;
+        };
+        let Ok(star) = CertName::parse(&format!("*.{stand}.{zone}")) else {
+            return;
+        };
+        told(
+            stand,
+            self.certificates.stand_came(stand.as_str(), &star).await,
+        );
+    }
+
+    /// Puts away what was ordered for stands that are not there any more.
+    pub(crate) async fn sort_certificates_of_stands(&self) {
+        let Ok(stands) = self.store.list::<StandRecord>("") else {
+            return;
+        };
+        let names = stands.into_iter().map(|stand| stand.key).collect();
+        if let Err(error) = self.certificates.stands_are(&names).await {
+            tracing::warn!(cause = %daas_model::render_chain(&error), "certificates of stands are not sorted");
+        }
+    }
+
+    pub(crate) async fn stand_without_certificate(&self, stand: &StandName) {
+        told(stand, self.certificates.stand_went(stand.as_str()).await);
+    }
+
+    /// Lets certificates be shown that were ordered for stands only where those are there.
     pub(crate) fn show_certificates_of_stands(&self) {
         self.certificates.set_served(Arc::new(OfStands {
             store: self.store.clone(),

@@ -31,11 +31,13 @@ const LOCAL: &str = "localhost";
 pub struct Outside {
     /// The zone in which stands have names, beside `localhost`.
     pub zone: Option<String>,
+    /// The zone of the name server, where that is another.
+    pub names: Option<String>,
     /// The port of plain HTTP; nothing if it is not listened to.
     pub http: Option<u16>,
     /// The port of TLS.
     pub https: Option<u16>,
-    /// Whether the certificates of the zone are trusted: then its URLs begin with `https`.
+    /// Whether certificates that everybody trusts are ordered: the URLs of hosts that have one begin with `https`.
     pub secure: bool,
     /// Files by which this machine trusts the private authority: where one of them is, all URLs begin with `https`.
     pub trusted_by: Vec<PathBuf>,
@@ -46,7 +48,8 @@ pub struct Outside {
 impl Outside {
     /// Returns the zones, the best one first.
     fn zones(&self) -> impl Iterator<Item = &str> {
-        self.zone.as_deref().into_iter().chain([LOCAL])
+        let names = self.names.as_deref();
+        self.zone.as_deref().into_iter().chain([LOCAL]).chain(names)
     }
 
     /// Tells whether a host lies in one of our zones: then it belongs to the stand whose name it bears.
@@ -62,14 +65,9 @@ impl Outside {
         self.trusted_by.iter().any(|file| file.exists())
     }
 
-    /// Returns the URL of a host.
-    fn url(&self, host: &str) -> Option<String> {
-        let secure = self.is_trusted_here()
-            || self.secure
-                && self
-                    .zone
-                    .as_deref()
-                    .is_some_and(|zone| host.ends_with(zone));
+    /// Returns the URL of a host; `of_the_world` tells for which ones there is a certificate that everybody trusts.
+    fn url(&self, host: &str, of_the_world: impl Fn(&str) -> bool) -> Option<String> {
+        let secure = self.is_trusted_here() || self.secure && of_the_world(host);
         let (scheme, port, usual) = match (self.http, self.https) {
             (_, Some(https)) if secure => ("https", https, 443),
             (Some(http), _) => ("http", http, 80),
@@ -140,6 +138,7 @@ impl Control {
         };
         let control = self.clone();
         drop(self.tasks.run("routes", move |shutdown| async move {
+            control.sort_certificates_of_stands().await;
             let mut told: HashMap<StandName, Told> = HashMap::new();
             let dialer = control.engine.dialer().clone();
             let mut ports = Ports::new(
@@ -188,6 +187,7 @@ impl Control {
             ports.remove(name);
             self.sleepers.set(name, false);
             self.ingress.set(name, None);
+            self.stand_without_certificate(name).await;
             return;
         };
         let status = self.keep.status(name);
@@ -202,6 +202,14 @@ impl Control {
             .await;
         self.ingress
             .set(name, Some(self.for_ingress(&now, net.as_ref())));
+        let deep = |name: &String| name.contains('.');
+        if now
+            .routes
+            .iter()
+            .any(|route| route.plan.names.iter().any(deep))
+        {
+            self.stand_with_certificate(name).await;
+        }
         told.insert(name.clone(), now);
     }
 
@@ -351,6 +359,8 @@ impl Control {
         let record = &stored.value;
         let status = self.keep.status(&record.name);
         let outside = &self.config.outside;
+        let resolver = self.certificates.resolver();
+        let of_the_world = |host: &str| resolver.is_of_the_world(host);
         self.route_plans(record)
             .into_iter()
             .map(|plan| {
@@ -363,7 +373,7 @@ impl Control {
                 let urls = hosts
                     .iter()
                     .filter(|host| !host.starts_with('*'))
-                    .filter_map(|host| Some(format!("{}{path}", outside.url(host)?)));
+                    .filter_map(|host| Some(format!("{}{path}", outside.url(host, of_the_world)?)));
                 RouteView {
                     stand: record.name.clone(),
                     service: plan.spec.service.to_string(),

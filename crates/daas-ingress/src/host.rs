@@ -1,6 +1,7 @@
 //! Host names as requests bear them.
 
 use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The most bytes of a host name (RFC 1035 section 2.3.4).
 const MOST: usize = 253;
@@ -52,6 +53,17 @@ pub fn is_name(host: &str) -> bool {
         })
 }
 
+/// Returns a name without the address that stands before its zone, as in `web.shop-7.192-168-1-10.<zone>`; nothing if there is none.
+pub(crate) fn without_address(host: &str, zones: &[String]) -> Option<String> {
+    let before = |zone: &String| host.strip_suffix(zone.as_str())?.strip_suffix('.');
+    let (names, zone) = zones.iter().find_map(|zone| Some((before(zone)?, zone)))?;
+    let (names, label) = names.rsplit_once('.')?;
+    // As the name server reads it: `--` stands for the zeros that `::` leaves out.
+    let is_address = label.replace('-', ".").parse::<Ipv4Addr>().is_ok()
+        || label.contains('-') && label.replace('-', ":").parse::<Ipv6Addr>().is_ok();
+    is_address.then(|| format!("{names}.{zone}"))
+}
+
 fn lower(text: &str) -> Cow<'_, str> {
     if text.bytes().any(|b| b.is_ascii_uppercase()) {
         Cow::Owned(text.to_ascii_lowercase())
@@ -74,6 +86,23 @@ mod tests {
             ("127.0.0.1", "127.0.0.1"),
         ] {
             assert_eq!(host_of(text).as_deref(), Some(host), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_before_the_zone_is_left_out() {
+        let zones = ["daas.internal".to_owned()];
+        for (host, plain) in [
+            (
+                "web.shop-7.192-168-1-10.daas.internal",
+                Some("web.shop-7.daas.internal"),
+            ),
+            ("shop.fd00--1.daas.internal", Some("shop.daas.internal")),
+            ("192-168-1-10.daas.internal", None),
+            ("web.shop-7.daas.internal", None),
+            ("shop.10-0-0-1.example.com", None),
+        ] {
+            assert_eq!(without_address(host, &zones).as_deref(), plain, "{host}");
         }
     }
 

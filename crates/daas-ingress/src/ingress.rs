@@ -25,6 +25,9 @@ const LOG_EVERY: Duration = Duration::from_millis(500);
 /// Hears of requests to stands that sleep, which it should wake.
 pub type Visited = Arc<dyn Fn(&StandName) + Send + Sync>;
 
+/// Tells whether a host (lower case, without port) has a certificate that everybody trusts. Asked with plain requests: it must not block.
+pub type IsSecure = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// What the ingress needs to know.
 #[derive(Clone, Default)]
 pub struct Settings {
@@ -38,8 +41,10 @@ pub struct Settings {
     pub certificates: Option<Arc<dyn ResolvesServerCert>>,
     /// Who answers certificate authorities.
     pub challenges: Option<Arc<dyn ChallengeAnswers>>,
-    /// Zones whose plain requests are sent to TLS.
-    pub secure_zones: Vec<String>,
+    /// Tells for which hosts there is a certificate that everybody trusts: their plain requests are sent to TLS.
+    pub is_secure: Option<IsSecure>,
+    /// Zones in whose names an address may stand before the zone: `web.shop-7.192-168-1-10.<zone>` leads where `web.shop-7.<zone>` does.
+    pub with_addresses: Vec<String>,
     /// Where the access log is written.
     pub access_log: Option<PathBuf>,
     /// Who hears of requests to stands that sleep.
@@ -149,7 +154,8 @@ impl Ingress {
             challenges: settings.challenges,
             log,
             secure_port: AtomicU16::new(0),
-            secure_zones: settings.secure_zones,
+            is_secure: settings.is_secure,
+            with_addresses: settings.with_addresses,
             draining: AtomicBool::new(false),
             visited: settings.visited,
             changes: tokio::sync::watch::Sender::new(0),

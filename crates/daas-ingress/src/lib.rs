@@ -9,7 +9,7 @@
 //! handshake, by SNI, and must not block; what it returns is shown as it is, so a renewed certificate needs no restart. The listeners offer
 //! `h2`, `http/1.1` and `acme-tls/1`: a hello whose [`alpn`](rustls::server::ClientHello::alpn) is only `acme-tls/1` wants the certificate of a
 //! TLS-ALPN-01 challenge (RFC 8737), and its connection is closed after the handshake. [`ChallengeAnswers`] answers HTTP-01, before any
-//! route and before a redirect to TLS. [`Settings::secure_zones`] are the zones for which certificates are trusted: their plain requests
+//! route and before a redirect to TLS. [`Settings::is_secure`] tells for which hosts certificates are trusted: their plain requests
 //! are sent to TLS.
 //!
 //! Not here: which routes there are (`daas-control`), what the project file says (`daas-spec`), names (`daas-dns`), certificates
@@ -43,7 +43,7 @@ pub use backend::Upstream;
 pub use front::Listener;
 pub use host::{host_of, is_name};
 pub use hyper::header::{HeaderName, HeaderValue};
-pub use ingress::{Ingress, IngressError, Settings, Visited};
+pub use ingress::{Ingress, IngressError, IsSecure, Settings, Visited};
 pub use rules::Rules;
 pub use standing::{Mood, Standing, Wait};
 pub use table::{Route, StandRoutes};

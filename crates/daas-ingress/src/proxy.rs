@@ -5,7 +5,7 @@ use crate::activity::Guest;
 use crate::backend::Reach;
 use crate::body::Answer;
 use crate::forwarded::client;
-use crate::host::host_of;
+use crate::host::{host_of, without_address};
 use crate::page::{Page, takes_html};
 use crate::passage::Passage;
 use crate::table::{Entry, Found, Table};
@@ -41,7 +41,8 @@ pub(crate) struct Proxy {
     pub(crate) log: Option<AccessLog>,
     /// The port of TLS, for zones whose plain requests are sent there.
     pub(crate) secure_port: std::sync::atomic::AtomicU16,
-    pub(crate) secure_zones: Vec<String>,
+    pub(crate) is_secure: Option<crate::ingress::IsSecure>,
+    pub(crate) with_addresses: Vec<String>,
     /// Whether connections are asked to end with their next answer.
     pub(crate) draining: AtomicBool,
     pub(crate) visited: Option<crate::ingress::Visited>,
@@ -181,7 +182,17 @@ impl Proxy {
     }
 
     fn find(&self, wanted: &Wanted, parts: &Parts) -> Result<(Arc<Entry>, bool), Refused> {
-        match self.now().find(&wanted.host, &wanted.path, &parts.headers) {
+        let table = self.now();
+        let found = table.find(&wanted.host, &wanted.path, &parts.headers);
+        let plain = match found {
+            Found::NoHost => without_address(&wanted.host, &self.with_addresses),
+            Found::Route(..) | Found::NoPath => None,
+        };
+        let found = match &plain {
+            Some(host) => table.find(host, &wanted.path, &parts.headers),
+            None => found,
+        };
+        match found {
             Found::Route(entry, by_path) => Ok((entry.clone(), by_path)),
             Found::NoPath => Err(Page::new(
                 StatusCode::NOT_FOUND,
@@ -195,6 +206,8 @@ impl Proxy {
                 "route-no-host",
                 "404: nothing answers at this name",
             )
+            .line("No stand that is here bears it: it may be gone, or have another name.")
+            .line("Who works on this machine sees all names with `daas route list`.")
             .into()),
         }
     }
@@ -225,17 +238,9 @@ impl Proxy {
 
     /// Sends a plain request to TLS, where its zone wants that.
     fn to_tls(&self, visit: &Visit, wanted: &Wanted, parts: &Parts) -> Option<Response<Answer>> {
-        if visit.tls || visit.trusted || self.secure_zones.is_empty() {
-            return None;
-        }
-        let inside = self.secure_zones.iter().any(|zone| {
-            wanted
-                .host
-                .strip_suffix(zone.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        });
+        let is_secure = self.is_secure.as_ref()?;
         let port = self.secure_port.load(Ordering::Relaxed);
-        if !inside || port == 0 {
+        if visit.tls || visit.trusted || port == 0 || !is_secure(&wanted.host) {
             return None;
         }
         let port = if port == 443 {

@@ -9,7 +9,7 @@ use daas_certs::{
     Settings, SystemClock,
 };
 use daas_dns::{Dns, Name, TxtGuard};
-use daas_ingress::ChallengeAnswers;
+use daas_ingress::{ChallengeAnswers, IsSecure};
 use daas_store::Store;
 use daas_tasks::{Supervisor, TaskError};
 use futures_util::future::BoxFuture;
@@ -29,6 +29,7 @@ pub(crate) struct CertificatesText {
     files: Vec<FilesText>,
     weekly: Option<usize>,
     inside: Option<bool>,
+    stands: Option<bool>,
     delegations: BTreeMap<String, String>,
 }
 
@@ -76,6 +77,8 @@ pub(crate) struct CertificatesConfig {
     pub(crate) budget: Budget,
     /// Whether nodes and commands of builds trust the private authority.
     pub(crate) inside: bool,
+    /// Whether stands have wildcards of their own from an authority.
+    pub(crate) stands: bool,
     pub(crate) delegations: BTreeMap<CertName, CertName>,
 }
 
@@ -126,6 +129,7 @@ impl CertificatesText {
                 .collect::<Result<_, _>>()?,
             files: files.collect(),
             inside: self.inside.unwrap_or(true),
+            stands: self.stands.unwrap_or(true),
             budget: self
                 .weekly
                 .map_or_else(Budget::default, |weekly| Budget { weekly }),
@@ -218,6 +222,7 @@ pub(crate) async fn open(
     settings.budget = text.budget;
     settings.delegations.clone_from(&text.delegations);
     settings.resolver = names.resolvers().first().copied();
+    settings.stands = text.stands;
     let clock = Arc::new(SystemClock);
     let certificates = Certificates::open(settings, store, clock, tasks.clone()).await?;
     certificates.add_dns(Arc::new(OwnDns {
@@ -236,11 +241,16 @@ pub(crate) fn inside(config: &Config, certificates: &Certificates) -> Option<Str
 
 /// Returns what the ingress shows.
 pub(crate) fn shown(config: &Config, certificates: &Certificates) -> Shown {
+    // Everybody trusts an authority of the world; the private one is trusted where somebody said so.
+    let secure = !config.certificates.acme.is_empty();
     Shown {
         certificates: Some(certificates.resolver()),
         challenges: Some(Arc::new(Challenges(certificates.http_answers()))),
-        // Everybody trusts an authority of the world; the private one is trusted where somebody said so.
-        secure: !config.certificates.acme.is_empty(),
+        secure,
+        is_secure: secure.then(|| {
+            let resolver = certificates.resolver();
+            Arc::new(move |host: &str| resolver.is_of_the_world(host)) as IsSecure
+        }),
         trusted_by: trust_files(certificates),
     }
 }

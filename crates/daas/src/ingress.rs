@@ -4,8 +4,9 @@ use crate::config::{Config, IngressConfig};
 use crate::handover::{self, Handed};
 use crate::serve::ServeError;
 use daas_control::Outside;
+use daas_dns::Name;
 use daas_engine::dial::Dialer;
-use daas_ingress::{ChallengeAnswers, Ingress, Listener, Settings};
+use daas_ingress::{ChallengeAnswers, Ingress, IsSecure, Listener, Settings};
 use daas_model::StandName;
 use daas_tasks::Supervisor;
 use rustls::server::ResolvesServerCert;
@@ -21,8 +22,10 @@ pub(crate) struct Shown {
     pub(crate) certificates: Option<Arc<dyn ResolvesServerCert>>,
     /// Who answers certificate authorities.
     pub(crate) challenges: Option<Arc<dyn ChallengeAnswers>>,
-    /// Whether what is shown for the configured zone is trusted: then its URLs begin with `https`, and plain requests are sent there.
+    /// Whether certificates that everybody trusts are shown where there are any: then URLs begin with `https`.
     pub(crate) secure: bool,
+    /// For which hosts there is one now: plain requests are sent to TLS.
+    pub(crate) is_secure: Option<IsSecure>,
     /// Files by which this machine trusts the private authority.
     pub(crate) trusted_by: Vec<PathBuf>,
 }
@@ -87,20 +90,17 @@ impl Gates {
             })),
             certificates: self.shown.certificates.clone(),
             challenges: self.shown.challenges.clone(),
-            secure_zones: config
-                .ingress
-                .zone
-                .iter()
-                .filter(|_| self.shown.secure)
-                .cloned()
-                .collect(),
+            is_secure: self.shown.is_secure.clone(),
+            with_addresses: vec![bare(&config.dns.zone)],
             ..Settings::default()
         };
         Ok(Ingress::new(settings, dialer, tasks.clone())?)
     }
 
     /// Returns how it is seen from outside.
-    pub(crate) fn outside(&self, config: &IngressConfig) -> Outside {
+    pub(crate) fn outside(&self, config: &Config) -> Outside {
+        let names = bare(&config.dns.zone);
+        let config = &config.ingress;
         let port = |tls| {
             self.listeners
                 .iter()
@@ -108,6 +108,7 @@ impl Gates {
                 .map(|l| l.address().port())
         };
         Outside {
+            names: (config.zone.as_ref() != Some(&names)).then_some(names),
             zone: config.zone.clone(),
             http: port(false),
             https: port(true),
@@ -133,4 +134,9 @@ impl Gates {
         tracing::info!(addresses = %list.join(" "), "the ingress is open");
         ingress.open(&self.listeners);
     }
+}
+
+/// Returns a zone without its last dot.
+fn bare(zone: &Name) -> String {
+    zone.to_string().trim_end_matches('.').to_owned()
 }

@@ -204,7 +204,7 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
     let (visit, visits) = tokio::sync::mpsc::unbounded_channel();
     let ingress = gates.ingress(&config, engine.dialer().clone(), &tasks, visit)?;
     let control_config = ControlConfig {
-        outside: gates.outside(&config.ingress),
+        outside: gates.outside(&config),
         registry_listens: doors.addresses(),
         state: config.state.clone(),
         addresses: HostRange::new(config.addresses),
