@@ -1,5 +1,6 @@
 use crate::caches::Caches;
 use crate::error::BuildError;
+use crate::fetch::Dialed;
 use crate::job::{Built, Job};
 use crate::mounts::secret_file;
 use crate::progress::Teller;
@@ -9,7 +10,7 @@ use crate::state::{State, time};
 use crate::statements::{Origin, attach};
 use crate::stubs::Scratch;
 use daas_engine::LocalEngine;
-use daas_image::{Image, NewImage, Platform, Registries, Store};
+use daas_image::{Image, NewImage, Platform, Registries, Store, Web};
 use daas_model::{ByteSize, Explain, ProjectName};
 use daas_spec::dockerfile::{BuildInputs, read_dockerfile};
 use daas_tasks::Supervisor;
@@ -55,6 +56,8 @@ struct Inner {
     dir: PathBuf,
     caches: Caches,
     settings: BuildSettings,
+    /// Made when the first file is fetched.
+    web: std::sync::OnceLock<Web>,
     next: AtomicU64,
     /// One image is stated at a time, so that none gets its statements twice.
     stating: std::sync::Mutex<()>,
@@ -99,6 +102,7 @@ impl Builder {
                 tasks,
                 caches: Caches::new(dir.join("caches"), settings.caches),
                 settings,
+                web: std::sync::OnceLock::new(),
                 dir,
                 next: AtomicU64::new(1),
                 stating: std::sync::Mutex::default(),
@@ -121,6 +125,17 @@ impl Builder {
 
     pub(crate) fn registries(&self) -> &Registries {
         self.inner.engine.registries()
+    }
+
+    /// Returns what fetches files, by the rules of the stands' way out.
+    pub(crate) fn web(&self) -> Result<&Web, BuildError> {
+        if let Some(web) = self.inner.web.get() {
+            return Ok(web);
+        }
+        let authorities = self.inner.settings.certificates.iter().cloned().collect();
+        let dialed = Dialed(self.inner.engine.outside());
+        let web = Web::new(authorities, Arc::new(dialed))?;
+        Ok(self.inner.web.get_or_init(|| web))
     }
 
     pub(crate) fn settings(&self) -> &BuildSettings {

@@ -1,4 +1,4 @@
-//! Folders that outlive builds: `RUN --mount=type=cache`, one set for each project, bounded in size.
+//! Folders that outlive builds: `RUN --mount=type=cache` and what was fetched, one set for each project, bounded in size.
 
 use crate::error::BuildError;
 use crate::transfer::hex;
@@ -39,9 +39,19 @@ enum Turn {
     None,
 }
 
+/// Whose a cache is: no name that a Dockerfile gives reaches what the builder fetched itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Area {
+    /// Commands mount it.
+    Mounts,
+    /// The builder keeps what it fetched.
+    Fetched,
+}
+
 /// How a command wants a cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
+    pub(crate) area: Area,
     pub(crate) project: String,
     pub(crate) id: String,
     pub(crate) sharing: daas_spec::dockerfile::Sharing,
@@ -76,9 +86,14 @@ impl Caches {
             "{}\0{}\0{}\0{:o}",
             wanted.id, wanted.uid, wanted.gid, wanted.mode
         );
+        let name = hex(&Sha256::digest(key.as_bytes()));
+        let prefix = match wanted.area {
+            Area::Mounts => "",
+            Area::Fetched => "fetched-",
+        };
         let path = self
             .project(&wanted.project)
-            .join(&hex(&Sha256::digest(key.as_bytes()))[..32]);
+            .join(format!("{prefix}{}", &name[..32]));
         let lock = {
             let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
             locks.entry(path.clone()).or_default().clone()

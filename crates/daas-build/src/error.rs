@@ -1,3 +1,4 @@
+use crate::fetch_error::FetchError;
 use daas_engine::EngineError;
 use daas_image::ImageError;
 use daas_model::{Diagnostic, Explain, ImageName, Kind};
@@ -61,6 +62,15 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: Box<ImageError>,
+    },
+    /// Something cannot be fetched.
+    #[error("cannot have what {what} needs")]
+    Fetch {
+        /// Who needs it: an instruction with its line, or the context.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<FetchError>,
     },
     /// A request that makes no sense.
     #[error("{why}")]
@@ -156,6 +166,7 @@ impl Explain for BuildError {
             Self::Ceiling { .. } => "build-ceiling",
             Self::Context { .. } => "build-context",
             Self::Base { source, .. } => source.code(),
+            Self::Fetch { source, .. } => source.code(),
             Self::Request { .. } => "build-request",
             Self::Forbidden { .. } => "build-forbidden",
             Self::Store { source } => source.code(),
@@ -175,6 +186,7 @@ impl Explain for BuildError {
             | Self::Request { .. } => Kind::Input,
             Self::Forbidden { .. } => Kind::Forbidden,
             Self::Base { source, .. } | Self::Store { source } => source.kind(),
+            Self::Fetch { source, .. } => source.kind(),
             Self::Engine { source } => source.kind(),
             Self::Io { .. } => Kind::Outside,
             Self::Cancelled => Kind::Conflict,
@@ -201,6 +213,7 @@ impl Explain for BuildError {
                 )
             }),
             Self::Store { source } => source.hint(),
+            Self::Fetch { source, .. } => source.hint(),
             Self::Engine { source } => source.hint(),
         }
     }

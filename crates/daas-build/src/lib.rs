@@ -7,13 +7,17 @@
 //! Not here: reading Dockerfiles (`daas-spec`), the store of images and layers (`daas-image`), running (`daas-engine`), who may build (`daas-control`).
 
 mod archive;
+mod bring;
 mod builder;
 mod caches;
 mod command;
 mod context;
 mod error;
+mod fetch;
+mod fetch_error;
 mod follow;
 mod gather;
+mod git;
 mod glob;
 mod job;
 mod mask;
@@ -21,6 +25,7 @@ mod mounts;
 mod owner;
 mod paths;
 mod progress;
+mod remote;
 mod request;
 mod sbom;
 mod stage;
@@ -34,6 +39,7 @@ mod transfer;
 pub use builder::{BuildSettings, Builder, CACHES, in_one_line};
 pub use context::Context;
 pub use error::BuildError;
+pub use fetch_error::FetchError;
 pub use follow::Piece;
 pub use gather::{Gathered, OnBehalfOf};
 pub use progress::{Event, Teller};

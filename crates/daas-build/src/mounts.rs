@@ -1,6 +1,6 @@
 //! `RUN --mount`: what a command gets beside its root, and what of it counts for its key.
 
-use crate::caches::Wanted;
+use crate::caches::{Area, Wanted};
 use crate::error::BuildError;
 use crate::job::{Job, Tree, at_step};
 use crate::stage::Stage;
@@ -41,7 +41,7 @@ pub(crate) struct CacheMount {
 }
 
 /// Where a command finds the authorities of this machine.
-const AUTHORITIES: &str = "/run/daas/authorities.pem";
+pub(crate) const AUTHORITIES: &str = "/run/daas/authorities.pem";
 
 /// The variables by which programs find them: OpenSSL, curl, pip and requests, Node, cargo, git.
 const NAMED_BY: [&str; 7] = [
@@ -179,6 +179,7 @@ impl Mounts {
         self.words.push(format!("cache {target} {id}"));
         self.targets.push((target.clone(), true));
         let wanted = Wanted {
+            area: Area::Mounts,
             project: job.project().to_owned(),
             id,
             sharing: *sharing,
@@ -366,7 +367,6 @@ async fn look(
             mode: None,
             left_out: None,
             parents: false,
-            unpack: false,
             now,
             epoch: None,
         };
@@ -374,7 +374,9 @@ async fn look(
             .pick_exactly(&merged, source.as_bytes())
             .map_err(failed)?;
         let folder = pick.kind() == FileType::Directory;
-        let digest = transfer.digest(&merged, &[pick]).map_err(failed)?;
+        let digest = transfer
+            .digest(std::slice::from_ref(&merged), &[pick])
+            .map_err(failed)?;
         Ok((folder, digest))
     })
     .await

@@ -1,17 +1,16 @@
 //! One stage, instruction by instruction.
 
 use crate::error::BuildError;
-use crate::job::{Built, Job, at_step, image_name};
+use crate::job::{Begun, Built, Job, at_step, image_name};
 use crate::owner::owner;
 use crate::paths::{joined, parts};
 use crate::request::ContextSource;
-use crate::state::{Key, State};
+use crate::state::State;
 use crate::transfer::Transfer;
 use daas_image::{Digest, Image, ImageHealth, Layer, Merged, Packed};
 use daas_model::{Diagnostics, ImageName};
 use daas_spec::dockerfile::{
-    Action, CommandLine, HealthProbe, Ignore, Origin, RunAction, Step, TransferAction,
-    TransferKind, read_trigger,
+    Action, CommandLine, HealthProbe, Origin, RunAction, Step, read_trigger,
 };
 use std::sync::Arc;
 
@@ -54,7 +53,7 @@ pub(crate) async fn build(
     Ok(Arc::new(state))
 }
 
-fn faults(diagnostics: Diagnostics) -> BuildError {
+pub(crate) fn faults(diagnostics: Diagnostics) -> BuildError {
     BuildError::Dockerfile { diagnostics }
 }
 
@@ -142,7 +141,9 @@ impl Stage<'_> {
         let action = state.scope.resolve(step).map_err(faults)?;
         self.job.remarks(state.scope.take_remarks());
         match action {
-            Action::Transfer(action) => return self.transfer(state, step, &action).await,
+            Action::Transfer(action) => {
+                return crate::bring::transfer(self, state, step, &action).await;
+            }
             Action::Run(action) => return self.run(state, step, &action).await,
             Action::Workdir(dir) => {
                 self.workdir(state, step, &dir).await?;
@@ -201,106 +202,6 @@ impl Stage<'_> {
         .await
     }
 
-    async fn transfer(
-        &mut self,
-        state: &mut State,
-        step: &Step,
-        action: &TransferAction,
-    ) -> Result<(), Arc<BuildError>> {
-        let job = self.job;
-        let origin = match &action.from {
-            Some(word) => Some(
-                job.plan
-                    .origin(self.number, word)
-                    .map_err(|fault| faults(vec![*fault]))?,
-            ),
-            None => None,
-        };
-        let tree = job.tree(self.number, origin.as_ref(), self.earlier).await?;
-        refuse_remote(step, action)?;
-        let ids = action
-            .chown
-            .as_ref()
-            .map(|spec| owner(&state.image(), spec))
-            .transpose()
-            .map_err(|e| wrong(step, &e))?;
-        let exclude = Ignore::patterns(action.exclude.iter().map(String::as_str)).map_err(|e| {
-            BuildError::Step {
-                instruction: step.text.clone(),
-                line: step.at.line,
-                why: e.to_string(),
-                hint: None,
-            }
-        })?;
-        // As in BuildKit, a copy that changes modes is not linked.
-        let link = action.link && action.chmod.is_none();
-        let mut key = if link {
-            // Made over nothing, so it depends on nothing below.
-            Key::new(job.project(), "COPY --link")
-        } else {
-            state.key(job.project(), action.kind.keyword())
-        };
-        let dest = state.absolute(&action.dest);
-        let dest = if matches!(action.dest.as_str(), "." | "..") || action.dest.ends_with("/.") {
-            format!("{dest}/")
-        } else {
-            dest
-        };
-        key.texts([
-            dest.as_str(),
-            &format!(
-                "{ids:?} {:?} {} {:?} {:?}",
-                action.chmod, action.parents, action.unpack, job.epoch
-            ),
-        ]);
-        let below = if link {
-            Merged::open::<&str>([])
-        } else {
-            state.merged()
-        };
-        let below = below.map_err(|e| at_step(step, e))?;
-        let work = Bring {
-            sources: action
-                .sources
-                .iter()
-                .map(|s| s.clone().into_bytes())
-                .collect(),
-            inline: action
-                .inline
-                .iter()
-                .map(|file| (file.name.clone(), file.text.clone().into_bytes()))
-                .collect(),
-            dest: dest.into_bytes(),
-            owner: ids,
-            keeps_owner: tree.keeps_owner,
-            chmod: action.chmod.clone(),
-            exclude,
-            parents: action.parents,
-            unpack: action.kind == TransferKind::Add && action.unpack != Some(false),
-            now: job.now,
-            epoch: job.epoch,
-        };
-        let source = tree.open().map_err(|e| at_step(step, e))?;
-        let at = step.clone();
-        let (work, source, picks, digest) = job
-            .blocking("digest files of a build", move || {
-                let transfer = work.transfer_of();
-                let with = with_closures(&work, transfer);
-                let picks = with.pick(&source).map_err(|e| at_step(&at, e))?;
-                let digest = with.digest(&source, &picks).map_err(|e| at_step(&at, e))?;
-                drop(with);
-                Ok((work, source, picks, digest))
-            })
-            .await?;
-        key.texts([&digest]);
-        self.layer(state, step, &key.finish(), move |draft| {
-            let transfer = work.transfer_of();
-            with_closures(&work, transfer).write(&source, &picks, &below, draft)
-        })
-        .await?;
-        Ok(())
-    }
-
     /// Takes a step that makes a layer: from the cache, or by `write`.
     async fn layer(
         &mut self,
@@ -309,13 +210,38 @@ impl Stage<'_> {
         key: &Digest,
         write: impl FnOnce(&mut daas_image::LayerDraft) -> std::io::Result<()> + Send + 'static,
     ) -> Result<(), BuildError> {
-        let job = self.job;
-        let begun = job.begin(self.number, &step.text);
-        if let Some((packed, layer, made)) = job.cached(key)? {
-            state.push(packed, layer, made, &step.text);
+        let begun = self.job.begin(self.number, &step.text);
+        if self.kept(state, step, key)? {
             begun.done(true);
             return Ok(());
         }
+        self.make(state, step, key, begun, write).await
+    }
+
+    /// Takes the layer of a step that was made before; tells whether there is one.
+    pub(crate) fn kept(
+        &self,
+        state: &mut State,
+        step: &Step,
+        key: &Digest,
+    ) -> Result<bool, BuildError> {
+        let Some((packed, layer, made)) = self.job.cached(key)? else {
+            return Ok(false);
+        };
+        state.push(packed, layer, made, &step.text);
+        Ok(true)
+    }
+
+    /// Makes the layer of a step by `write`, and keeps it.
+    pub(crate) async fn make(
+        &self,
+        state: &mut State,
+        step: &Step,
+        key: &Digest,
+        begun: Begun<'_>,
+        write: impl FnOnce(&mut daas_image::LayerDraft) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), BuildError> {
+        let job = self.job;
         let (packed, layer) = draft(job, step, write).await?;
         job.builder.store().put_step(key, &packed, job.now)?;
         state.push(packed, layer, job.now, &step.text);
@@ -350,83 +276,12 @@ pub(crate) async fn draft(
     Ok((packed, layer))
 }
 
-fn refuse_remote(step: &Step, action: &TransferAction) -> Result<(), BuildError> {
-    let Some(remote) = action.sources.iter().find(|s| is_remote(s)) else {
-        return Ok(());
-    };
-    Err(BuildError::Step {
-        instruction: step.text.clone(),
-        line: step.at.line,
-        why: format!(
-            "`{}` would have to be fetched, which is not done yet",
-            remote.escape_debug()
-        ),
-        hint: Some("fetch it into the context, or by a command of `RUN` that may reach it".into()),
-    })
-}
-
-fn is_remote(source: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"]
-        .iter()
-        .any(|scheme| source.starts_with(scheme))
-}
-
 pub(crate) fn wrong(step: &Step, error: &daas_image::ImageError) -> BuildError {
     BuildError::Step {
         instruction: step.text.clone(),
         line: step.at.line,
         why: error.to_string(),
         hint: daas_model::Explain::hint(error),
-    }
-}
-
-/// What a transfer owns on its way to a thread that may wait.
-struct Bring {
-    sources: Vec<Vec<u8>>,
-    inline: Vec<(String, Vec<u8>)>,
-    dest: Vec<u8>,
-    owner: Option<(u32, u32)>,
-    keeps_owner: bool,
-    chmod: Option<daas_spec::dockerfile::Chmod>,
-    exclude: Ignore,
-    parents: bool,
-    unpack: bool,
-    now: i64,
-    epoch: Option<i64>,
-}
-
-/// The two functions that a transfer asks.
-struct Closures<'a> {
-    mode: crate::transfer::ModeOf<'a>,
-    left_out: crate::transfer::LeftOut<'a>,
-}
-
-impl Bring {
-    fn transfer_of(&self) -> Closures<'_> {
-        Closures {
-            mode: Box::new(|mode, folder| {
-                self.chmod
-                    .as_ref()
-                    .map_or(mode, |chmod| chmod.apply(mode, folder))
-            }),
-            left_out: Box::new(|path, _| self.exclude.excludes(path)),
-        }
-    }
-}
-
-fn with_closures<'a>(bring: &'a Bring, closures: Closures<'a>) -> Transfer<'a> {
-    Transfer {
-        sources: bring.sources.clone(),
-        inline: bring.inline.clone(),
-        dest: bring.dest.clone(),
-        owner: bring.owner,
-        keeps_owner: bring.keeps_owner,
-        mode: bring.chmod.is_some().then_some(closures.mode),
-        left_out: (!bring.exclude.is_empty()).then_some(closures.left_out),
-        parents: bring.parents,
-        unpack: bring.unpack,
-        now: bring.now,
-        epoch: bring.epoch,
     }
 }
 
@@ -449,7 +304,6 @@ impl Plain {
             mode: None,
             left_out: None,
             parents: false,
-            unpack: false,
             now: self.now,
             epoch: self.epoch,
         };

@@ -106,6 +106,25 @@ impl BuildStand {
         }
     }
 
+    /// Returns the address of the proxy that commands find, if they have one; for programs that read `http_proxy`, which nodes are not given.
+    pub(crate) fn proxy(&self) -> Option<String> {
+        if self.ground.egress != Egress::Proxy {
+            return None;
+        }
+        let grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
+        let gateway = grown
+            .1
+            .networks
+            .get(&network())?
+            .gateways
+            .iter()
+            .find(|address| address.is_ipv4())?;
+        Some(format!(
+            "http://{gateway}:{}",
+            daas_engine::egress::PROXY_PORT
+        ))
+    }
+
     /// Adds the node of a step, with an address that no other step has.
     fn add_node(&self, name: &NodeName, command: &Command) -> Result<Order, BuildError> {
         let mut node = NodeSpec::new(

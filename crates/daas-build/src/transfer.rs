@@ -21,8 +21,8 @@ pub(crate) type LeftOut<'a> = Box<dyn Fn(&str, bool) -> bool + Sync + 'a>;
 
 /// What is brought where.
 pub(crate) struct Transfer<'a> {
-    /// Patterns below the source's root.
-    pub(crate) sources: Vec<Vec<u8>>,
+    /// What is taken from the trees, in this order.
+    pub(crate) sources: Vec<Source>,
     /// Files whose content is in the Dockerfile: name and content.
     pub(crate) inline: Vec<(String, Vec<u8>)>,
     /// Where to: absolute, a last slash says that it is a folder.
@@ -37,16 +37,31 @@ pub(crate) struct Transfer<'a> {
     pub(crate) left_out: Option<LeftOut<'a>>,
     /// `--parents`.
     pub(crate) parents: bool,
-    /// Whether archives are unpacked (`ADD`).
-    pub(crate) unpack: bool,
     /// The time of folders and files that are made here, and the latest that any may bear if it is fixed.
     pub(crate) now: i64,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) epoch: Option<i64>,
 }
 
+/// One source.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// Which tree it is in, counted from 0.
+    pub(crate) tree: usize,
+    /// A pattern below the tree's root.
+    pub(crate) pattern: Vec<u8>,
+    /// Whether the pattern is a path and nothing in it means more.
+    pub(crate) is_path: bool,
+    /// Whether archives are unpacked (`ADD`).
+    pub(crate) unpack: bool,
+}
+
 /// One thing that a source means.
 pub(crate) struct Pick {
+    /// The tree that it is in.
+    tree: usize,
+    /// Whether it is unpacked if it is an archive.
+    unpack: bool,
     /// Where it is in the source, links followed.
     at: Parts,
     /// Its name as it was asked for.
@@ -66,37 +81,44 @@ impl Pick {
     }
 }
 
+fn of(trees: &[Merged], number: usize) -> io::Result<&Merged> {
+    trees
+        .get(number)
+        .ok_or_else(|| invalid(format!("there is no tree {number}")))
+}
+
 fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 impl Transfer<'_> {
-    /// Finds what the sources mean in `tree`.
+    /// Finds what the sources mean in `trees`.
     ///
     /// # Errors
     /// `NotFound` for a source that is not there; `InvalidInput` for a malformed pattern.
-    pub(crate) fn pick(&self, tree: &Merged) -> io::Result<Vec<Pick>> {
+    pub(crate) fn pick(&self, trees: &[Merged]) -> io::Result<Vec<Pick>> {
         let mut picks = Vec::new();
         for source in &self.sources {
-            let (base, rest) = if self.parents {
-                pivot(source)
+            let tree = of(trees, source.tree)?;
+            let (base, rest) = if self.parents && !source.is_path {
+                pivot(&source.pattern)
             } else {
-                (Vec::new(), source.clone())
+                (Vec::new(), source.pattern.clone())
             };
             let pattern = joined(&parts(&[base.as_slice(), b"/", &rest].concat()));
-            let is_pattern = pattern.split(|b| *b == b'/').any(glob::is_pattern);
+            let is_pattern = !source.is_path && pattern.split(|b| *b == b'/').any(glob::is_pattern);
             let before = picks.len();
             if is_pattern {
                 for at in glob::expand(tree, &pattern)? {
-                    self.pick_one(tree, at, &base, &mut picks)?;
+                    self.pick_one(tree, at, &base, source, &mut picks)?;
                 }
             } else {
-                self.pick_one(tree, parts(&pattern), &base, &mut picks)?;
+                self.pick_one(tree, parts(&pattern), &base, source, &mut picks)?;
             }
             if picks.len() == before && !is_pattern {
                 return Err(io::Error::new(
                     io::ErrorKind::NotFound,
-                    format!("`{}` is not there", shown(source)),
+                    format!("`{}` is not there", shown(&source.pattern)),
                 ));
             }
         }
@@ -110,7 +132,13 @@ impl Transfer<'_> {
     /// `NotFound` if it is not there.
     pub(crate) fn pick_exactly(&self, tree: &Merged, path: &[u8]) -> io::Result<Pick> {
         let mut picks = Vec::new();
-        self.pick_one(tree, parts(path), b"", &mut picks)?;
+        let source = Source {
+            tree: 0,
+            pattern: path.to_vec(),
+            is_path: true,
+            unpack: false,
+        };
+        self.pick_one(tree, parts(path), b"", &source, &mut picks)?;
         picks.pop().ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
@@ -124,6 +152,7 @@ impl Transfer<'_> {
         tree: &Merged,
         asked: Parts,
         base: &[u8],
+        source: &Source,
         picks: &mut Vec<Pick>,
     ) -> io::Result<()> {
         let (at, found) = tree.land(&joined(&asked))?;
@@ -143,6 +172,8 @@ impl Transfer<'_> {
             Parts::new()
         };
         picks.push(Pick {
+            tree: source.tree,
+            unpack: source.unpack,
             at,
             name,
             above,
@@ -197,9 +228,10 @@ impl Transfer<'_> {
     }
 
     /// Digests everything that the layer will hold, names and times of change aside.
-    pub(crate) fn digest(&self, tree: &Merged, picks: &[Pick]) -> io::Result<String> {
+    pub(crate) fn digest(&self, trees: &[Merged], picks: &[Pick]) -> io::Result<String> {
         let mut sum = Sha256::new();
         for pick in picks {
+            let tree = of(trees, pick.tree)?;
             add(&mut sum, &[b"pick", &pick.name, &joined(&pick.above)]);
             self.add_found(&mut sum, b"", &pick.found)?;
             if pick.is_folder() {
@@ -267,7 +299,7 @@ impl Transfer<'_> {
     /// `InvalidInput` if something cannot go where it should, and what reading and writing say.
     pub(crate) fn write(
         &self,
-        tree: &Merged,
+        trees: &[Merged],
         picks: &[Pick],
         below: &Merged,
         draft: &mut LayerDraft,
@@ -292,7 +324,7 @@ impl Transfer<'_> {
             )));
         }
         for pick in picks {
-            work.bring(tree, pick, is_folder)?;
+            work.bring(of(trees, pick.tree)?, pick, is_folder)?;
         }
         for (name, content) in &self.inline {
             work.inline(name, content, is_folder)?;
@@ -349,7 +381,7 @@ impl Work<'_, '_> {
             let dest = self.folder_of(&transfer.dest)?;
             return self.content(tree, &pick.at, &dest);
         }
-        if transfer.unpack
+        if pick.unpack
             && pick.found.kind() == FileType::RegularFile
             && let Some(archive) = archive::open(pick.found.open()?)?
         {

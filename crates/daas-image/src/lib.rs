@@ -42,8 +42,8 @@ pub use manifest::Platform;
 pub use merged::{Found, Merged};
 pub use progress::{Event, Phase, Progress, Silent};
 pub use registry::{
-    Credential, Credentials, Fetched, OwnRegistry, ProxySettings, PullOptions, Registries,
-    RegistrySettings,
+    Credential, Credentials, Dial, Fetched, OwnRegistry, ProxySettings, PullOptions, Registries,
+    RegistrySettings, Web, WebAnswer, WebError,
 };
 pub use store::{
     Artifact, GcPlan, InUse, Incoming, Lease, Listed, NameInfo, Outgoing, Referenced, Referrer,

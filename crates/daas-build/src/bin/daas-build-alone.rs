@@ -1,6 +1,6 @@
 //! A builder with nothing around it, for tests and for figures: requests come as lines of JSON, events and answers go as lines of JSON.
 //!
-//! `daas-build-alone STATE CGROUP`. A request: `{"id": 1, "dockerfile": "...", "context": "/folder", "args": {}, "names": [], ...}`.
+//! `daas-build-alone STATE CGROUP [REACHABLE]...`: the blocks that builds may reach besides public ones. A request: `{"id": 1, "dockerfile": "...", "context": "/folder", "args": {}, "names": [], ...}`.
 //! Must begin with one thread: the process that bears keepers is forked first.
 //!
 //! Not here: who may build, and how a request arrives (`daas-control`, `daas-server`).
@@ -27,18 +27,22 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some(state), Some(cgroup)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: daas-build-alone STATE CGROUP".into());
+        return Err("usage: daas-build-alone STATE CGROUP [REACHABLE]...".into());
     };
+    let reachable = arguments
+        .map(|text| daas_model::Subnet::parse(&text).map_err(|e| e.to_string()))
+        .collect::<Result<Vec<_>, _>>()?;
     let zygote = daas_keeper::zygote::fork().map_err(|fault| fault.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(PathBuf::from(state), cgroup, zygote))
+    runtime.block_on(serve(PathBuf::from(state), cgroup, reachable, zygote))
 }
 
 async fn serve(
     state: PathBuf,
     cgroup_root: String,
+    reachable: Vec<daas_model::Subnet>,
     zygote: daas_keeper::zygote::ZygoteHandle,
 ) -> Outcome<()> {
     let tasks = Supervisor::new();
@@ -55,7 +59,7 @@ async fn serve(
         spare_disk: Limits::default().disk,
         registries: RegistrySettings::default(),
         upstreams: Vec::new(),
-        reachable: Vec::new(),
+        reachable,
     };
     let engine = LocalEngine::start(config, zygote, Arc::new(images), tasks.clone()).await?;
     // What the daemon does at its start with stands that no record knows.
@@ -161,7 +165,11 @@ async fn one(
         .map(ProjectName::parse)
         .transpose()
         .map_err(|e| e.to_string())?;
-    wanted.egress = Egress::None;
+    wanted.egress = match request["egress"].as_str() {
+        Some("proxy") => Egress::Proxy,
+        Some("full") => Egress::Full,
+        _ => Egress::None,
+    };
     wanted.secrets = map(request, "secrets")
         .into_iter()
         .map(|(id, content)| (id, content.into_bytes()))

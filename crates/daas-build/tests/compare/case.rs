@@ -19,6 +19,8 @@ pub(crate) struct Case {
     pub(crate) args: Vec<(String, String)>,
     pub(crate) secrets: Vec<(String, String)>,
     pub(crate) contexts: Vec<(String, String)>,
+    /// Whether the argument `WEB` is the address of a web server.
+    pub(crate) web: bool,
     pub(crate) ignore: String,
     /// Paths and settings that are another thing here.
     pub(crate) differs: Vec<String>,
@@ -52,6 +54,7 @@ fn read(name: String, text: String) -> Case {
         args: Vec::new(),
         secrets: Vec::new(),
         contexts: Vec::new(),
+        web: false,
         ignore: String::new(),
         differs: Vec::new(),
         old: Vec::new(),
@@ -73,6 +76,7 @@ fn read(name: String, text: String) -> Case {
             "tree" => tree.push(value.to_owned()),
             "refused" => case.judge = Judge::Refused(value.to_owned()),
             "fails" => case.fails = true,
+            "web" => case.web = true,
             "target" => case.target = Some(value.to_owned()),
             "arg" => case.args.push(pair()),
             "secret" => case.secrets.push(pair()),

@@ -11,6 +11,7 @@
 //! | `fails` | the build fails, in both |
 //! | `refused CODE` | the build is refused with this code, whatever others do |
 //! | `arg`, `secret`, `context` `NAME=VALUE`, `target NAME` | what is given to the build |
+//! | `web` | the argument `WEB` is the address of a web server with the files of `served.rs` |
 //! | `ignore PATTERN` | a line of `.dockerignore` |
 //! | `differs PATH REASON` | what is at or below this path, or this setting, is another thing here, for this reason |
 //! | `old PATH REASON` | the same, but only with Docker 20.10: BuildKit of today does as we do |
@@ -28,13 +29,27 @@ mod docker;
 mod fixture;
 mod modern;
 mod ours;
+#[path = "../builds/repository.rs"]
+#[expect(
+    dead_code,
+    reason = "the other tests of builds change repositories, too"
+)]
+mod repository;
+mod served;
 mod tree;
+#[path = "../builds/web.rs"]
+#[expect(dead_code, reason = "the other tests of builds look at what was asked")]
+mod web;
 
 use case::{Case, Judge};
 use std::fmt::Write;
 
 /// Builds every case of one judge; returns what differs.
-fn compare(cases: &[Case], ground: &tempfile::TempDir, docker: Option<&docker::Docker>) -> String {
+fn compare(
+    cases: &mut [Case],
+    ground: &tempfile::TempDir,
+    docker: Option<&docker::Docker>,
+) -> String {
     let base = fixture::images();
     let ours = ours::Ours::start(&ground.path().join("ours"), &base);
     if let Some(docker) = docker {
@@ -42,6 +57,7 @@ fn compare(cases: &[Case], ground: &tempfile::TempDir, docker: Option<&docker::D
     }
     let plain = tree::of_image(&base[0].archive).tree;
     let mut report = String::new();
+    let _web = served::to(cases);
     for case in cases {
         let context = ground.path().join("contexts").join(&case.name);
         fixture::context(&context, &case.ignore);
@@ -85,12 +101,12 @@ fn compare(cases: &[Case], ground: &tempfile::TempDir, docker: Option<&docker::D
 #[test]
 fn root_builds_give_the_trees_that_are_written_below_them() {
     let ground = tempfile::tempdir().unwrap();
-    let cases: Vec<Case> = case::all()
+    let mut cases: Vec<Case> = case::all()
         .into_iter()
         .filter(|c| !matches!(c.judge, Judge::Docker { .. }))
         .collect();
     assert!(case::is_part() || cases.len() >= 10, "{}", cases.len());
-    assert_eq!(compare(&cases, &ground, None), "");
+    assert_eq!(compare(&mut cases, &ground, None), "");
 }
 
 #[test]
@@ -101,12 +117,12 @@ fn root_builds_are_those_of_docker() {
     }
     let ground = tempfile::tempdir().unwrap();
     let docker = docker::Docker::start(&ground.path().join("docker"));
-    let cases: Vec<Case> = case::all()
+    let mut cases: Vec<Case> = case::all()
         .into_iter()
         .filter(|c| matches!(c.judge, Judge::Docker { .. }))
         .collect();
     assert!(case::is_part() || cases.len() >= 60, "{}", cases.len());
-    let report = compare(&cases, &ground, Some(&docker));
+    let report = compare(&mut cases, &ground, Some(&docker));
     docker.end();
     assert_eq!(report, "");
 }
@@ -121,7 +137,9 @@ fn root_builds_are_those_of_buildkit_of_today() {
     let ours = ours::Ours::start(&ground.path().join("ours"), &base);
     let judge = modern::Modern::start(&ground.path().join("buildkit"), programs.into(), &base);
     let mut report = String::new();
-    for case in case::all().iter().filter(|c| modern::judges(c)) {
+    let mut cases = case::all();
+    let _web = served::to(&mut cases);
+    for case in cases.iter().filter(|c| modern::judges(c)) {
         let context = ground.path().join("contexts").join(&case.name);
         fixture::context(&context, &case.ignore);
         let faults = match (judge.build(case, &context), ours.build(case, &context)) {

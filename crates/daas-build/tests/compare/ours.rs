@@ -35,6 +35,7 @@ impl Ours {
         let mut child = Command::new(env!("CARGO_BIN_EXE_daas-build-alone"))
             .arg(state)
             .arg(format!("daas-compare-{}", std::process::id()))
+            .arg("127.0.0.2/32")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -78,6 +79,7 @@ impl Ours {
         let request = json!({
             "id": case.name, "dockerfile": case.text, "context": context, "args": pairs(&case.args),
             "secrets": pairs(&case.secrets), "contexts": contexts, "target": case.target, "quiet": true, "project": "compare",
+            "egress": if case.web { "proxy" } else { "none" },
         });
         writeln!(&self.requests, "{request}").unwrap();
         let line = self

@@ -19,6 +19,8 @@ pub enum Forbidden {
     Own,
 }
 
+impl std::error::Error for Forbidden {}
+
 impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -97,6 +98,40 @@ impl std::error::Error for Refusal {
     }
 }
 
+/// Connects to the outside on behalf of a stand that is not asked: what the daemon fetches for builds. The rules are the proxy's.
+#[derive(Clone)]
+pub struct Outside {
+    guard: Arc<Guard>,
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outside").finish_non_exhaustive()
+    }
+}
+
+impl Outside {
+    pub(super) fn new(guard: Arc<Guard>) -> Self {
+        Self { guard }
+    }
+
+    /// Connects to `host`, a name or an address, from the host's network: to exactly an address that was judged.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Refusal> {
+        self.guard.connect(host, port).await
+    }
+
+    /// Judges an address by its number alone.
+    ///
+    /// # Errors
+    /// Why it may not be reached.
+    pub fn judge(&self, address: IpAddr) -> Result<(), Forbidden> {
+        self.guard.outbound.judge(address)
+    }
+}
+
 /// Connects to the outside on behalf of stands: a name is resolved once, each address is judged, and exactly the judged address is
 /// connected to. A name server that changes its mind between two questions gains nothing.
 pub(super) struct Guard {
@@ -159,6 +194,7 @@ impl Guard {
         Err(refusal)
     }
 
+    /// Judges an address, this machine's own included.
     async fn judge(&self, address: IpAddr) -> Result<(), Forbidden> {
         self.outbound.judge(address)?;
         // The machine's public address is as much itself as 127.0.0.1.

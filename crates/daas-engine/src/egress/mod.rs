@@ -17,7 +17,7 @@ mod proxy;
 
 pub use address::{Forbidden, Outbound};
 pub use full::{FullConfig, FullEgress, FullError, FullLink};
-pub use guard::{Refusal, Resolve, SystemNames};
+pub use guard::{Outside, Refusal, Resolve, SystemNames};
 pub use proxy::{
     Access, EgressProxy, Outcome, PROXY_PORT, ProxyConfig, ProxyError, ProxyPort, proxy_environment,
 };

@@ -2,7 +2,7 @@
 
 use super::address::Outbound;
 use super::body::{self, Ahead};
-use super::guard::{Guard, Refusal, Resolve, SystemNames};
+use super::guard::{Guard, Outside, Refusal, Resolve, SystemNames};
 use super::head::{BadHead, Body, Request, Target, head_end, read_answer, read_request};
 use crate::dial::{DialError, Dialer, StandNet};
 use crate::publish::copy::{Traffic, both_ways};
@@ -131,7 +131,7 @@ pub struct EgressProxy {
 
 struct Inner {
     supervisor: Supervisor,
-    guard: Guard,
+    guard: Arc<Guard>,
     most_connections: usize,
     head_time: Duration,
     idle_time: Duration,
@@ -181,13 +181,19 @@ impl EgressProxy {
         Self {
             inner: Arc::new(Inner {
                 supervisor,
-                guard,
+                guard: Arc::new(guard),
                 most_connections,
                 head_time,
                 idle_time,
                 accesses,
             }),
         }
+    }
+
+    /// Returns the way out of what is fetched for builds: by the same rules.
+    #[must_use]
+    pub fn outside(&self) -> Outside {
+        Outside::new(self.inner.guard.clone())
     }
 
     /// Listens at each of `gateways`, port [`PROXY_PORT`], inside the stand's router namespace until the answer is dropped.

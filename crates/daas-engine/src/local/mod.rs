@@ -222,6 +222,12 @@ impl LocalEngine {
         &self.inner.registries
     }
 
+    /// Returns the way out of what is fetched for builds: that of the stands' proxy.
+    #[must_use]
+    pub fn outside(&self) -> crate::egress::Outside {
+        self.inner.proxy.outside()
+    }
+
     /// Returns what reaches into stands.
     #[must_use]
     pub fn dialer(&self) -> &Dialer {

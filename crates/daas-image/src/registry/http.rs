@@ -2,6 +2,7 @@
 
 use super::settings::{ProxySettings, RegistrySettings};
 use super::url::Url;
+use super::web::Dial;
 use crate::ImageError;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -67,6 +68,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub(crate) struct Http {
     tls: TlsConnector,
     proxies: Proxies,
+    /// Who opens connections for somebody who may not reach everything; the machine itself without.
+    dial: Option<Arc<dyn Dial>>,
 }
 
 impl Http {
@@ -117,6 +120,18 @@ impl Http {
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
             proxies,
+            dial: None,
+        })
+    }
+
+    /// As [`Http::new`], with connections by `dial`.
+    pub(super) fn dialed_by(
+        settings: &RegistrySettings,
+        dial: Arc<dyn Dial>,
+    ) -> Result<Self, ImageError> {
+        Ok(Self {
+            dial: Some(dial),
+            ..Self::new(settings)?
         })
     }
 
@@ -196,9 +211,21 @@ impl Http {
     async fn connect(&self, url: &Url) -> Result<(Box<dyn Duplex>, bool), Failure> {
         let proxy = self.proxies.between(url);
         let first = proxy.unwrap_or(url);
-        let tcp = TcpStream::connect((first.host.as_str(), first.port))
-            .await
-            .map_err(|e| Failure::Network(e.into()))?;
+        let tcp = match &self.dial {
+            Some(dial) if proxy.is_none() => dial
+                .dial(&first.host, first.port)
+                .await
+                .map_err(Failure::Network)?,
+            dial => {
+                // What the proxy will connect to is judged as far as it is known here.
+                if let (Some(dial), Ok(address)) = (dial, url.host.parse()) {
+                    dial.judge(address).map_err(Failure::Network)?;
+                }
+                TcpStream::connect((first.host.as_str(), first.port))
+                    .await
+                    .map_err(|e| Failure::Network(e.into()))?
+            }
+        };
         // A manifest is one small question and one small answer.
         let _ = tcp.set_nodelay(true);
         let mut stream: Box<dyn Duplex> = Box::new(tcp);

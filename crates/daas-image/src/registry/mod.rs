@@ -8,11 +8,13 @@ mod http;
 mod own;
 mod settings;
 mod url;
+mod web;
 
 pub use fetch::Fetched;
 pub(crate) use http::{Failure, Http};
 pub use own::OwnRegistry;
 pub use settings::{Credential, Credentials, ProxySettings, RegistrySettings};
+pub use web::{Dial, Web, WebAnswer, WebError};
 
 use crate::digest::Hasher;
 use crate::manifest::{ACCEPTED, Descriptor, Document, MAX_CONFIG, MAX_MANIFEST, Manifest};

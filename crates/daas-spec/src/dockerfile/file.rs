@@ -2,6 +2,7 @@ use super::desk::Desk;
 use super::instruction::{Instruction, Spot, Step, Word};
 use super::line::Lines;
 use super::parse::{self, Parsing};
+use super::remote::Remote;
 use super::{check, plan};
 use daas_model::Diagnostics;
 
@@ -52,13 +53,13 @@ impl Dockerfile {
     /// Triggers of base images are not looked at: they are not known yet.
     #[must_use]
     pub fn needs_context(&self) -> bool {
-        let remote = |text: &str| text.contains("://") || text.starts_with("git@");
         self.stages
             .iter()
             .flat_map(|stage| &stage.steps)
             .any(|step| match &step.instruction {
                 Instruction::Transfer(transfer) => {
-                    transfer.from.is_none() && transfer.sources.iter().any(|s| !remote(&s.raw))
+                    transfer.from.is_none()
+                        && transfer.sources.iter().any(|s| !Remote::is_remote(&s.raw))
                 }
                 Instruction::Run(run) => run.mounts.iter().any(|mount| {
                     let mut fields = mount.raw.split(',');

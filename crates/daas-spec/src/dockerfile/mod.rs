@@ -27,6 +27,7 @@ mod parse;
 mod pattern;
 mod plan;
 mod port;
+mod remote;
 mod scope;
 mod split;
 
@@ -42,4 +43,5 @@ pub use mount::{Mount, MountKind, Sharing};
 pub use plan::{BuildInputs, Origin, Plan, StagePlan};
 pub use port::PortRange;
 pub(crate) use port::exposed;
+pub use remote::{GitRemote, Remote, RemoteFault};
 pub use scope::{Action, InlineFile, RunAction, Scope, TransferAction};

@@ -9,6 +9,7 @@ use super::instruction::{
 use super::mode::Chmod;
 use super::mount::{self, Mount, MountFault};
 use super::port::{self, PortRange};
+use super::remote::Remote;
 use crate::nearest::nearest;
 use daas_model::{Diagnostic, Diagnostics, Explain, Place, Severity};
 use std::collections::{BTreeMap, BTreeSet};
@@ -517,7 +518,7 @@ impl Scope {
         checksum: bool,
         at: Spot,
     ) -> Result<(), Box<Diagnostic>> {
-        let fetched = sources.iter().filter(|s| is_fetched(s)).count();
+        let fetched = sources.iter().filter(|s| Remote::is_remote(s)).count();
         if transfer.kind == TransferKind::Copy && fetched > 0 {
             return Err(self.fault(
                 at,
@@ -573,13 +574,6 @@ impl From<MountFault> for Trouble {
     fn from(fault: MountFault) -> Self {
         Self::Mount(fault)
     }
-}
-
-/// Tells whether `ADD` fetches a source: a URL, or a git repository.
-fn is_fetched(source: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"]
-        .iter()
-        .any(|scheme| source.starts_with(scheme))
 }
 
 /// Tells whether a text names a signal of Linux, as moby's `signal` package does.

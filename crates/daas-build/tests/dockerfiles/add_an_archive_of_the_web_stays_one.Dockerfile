@@ -1,0 +1,4 @@
+FROM base:1
+ARG WEB
+ADD $WEB/archive.tar.gz /into/
+#: web

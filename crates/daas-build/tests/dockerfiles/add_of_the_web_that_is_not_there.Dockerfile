@@ -1,0 +1,5 @@
+FROM base:1
+ARG WEB
+ADD $WEB/nothing /into/
+#: web
+#: fails

@@ -1,0 +1,5 @@
+FROM base:1
+ARG WEB
+ADD --checksum=sha256:0000000000000000000000000000000000000000000000000000000000000000 $WEB/plain /into/
+#: web
+#: refused fetch-checksum
