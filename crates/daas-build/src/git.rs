@@ -14,8 +14,8 @@ use crate::stand::{BuildStand, Command};
 use crate::stubs::{self, Scratch};
 use daas_engine::{Ids, ImageFacts, Over};
 use daas_image::Merged;
-use daas_keeper::launch::{MountLaunch, MountLaunchSource};
-use daas_model::{ByteSize, Egress, NodeName};
+use daas_keeper::launch::{BindOwners, MountLaunch, MountLaunchSource};
+use daas_model::{ByteSize, Egress, HostOwner, NodeName};
 use daas_spec::dockerfile::GitRemote;
 use std::collections::BTreeMap;
 use std::fs;
@@ -393,7 +393,7 @@ fn prepare(
     }
     let skeleton = place.join(format!("skeleton-{number}"));
     fs::create_dir(&skeleton)?;
-    let mut mounts = vec![bind(&work, "/work", false, None)];
+    let mut mounts = vec![bind(&work, "/work", false, BindOwners::AsOnHost)];
     let mut targets = vec![("/work".to_owned(), true), ("/tmp".to_owned(), true)];
     for name in PROGRAMS {
         let path = Path::new("/").join(name);
@@ -403,28 +403,36 @@ fn prepare(
         if meta.is_symlink() {
             symlink(fs::read_link(&path)?, skeleton.join(name))?;
         } else if meta.is_dir() {
-            mounts.push(bind(&path, &format!("/{name}"), true, None));
+            mounts.push(bind(&path, &format!("/{name}"), true, BindOwners::AsOnHost));
             targets.push((format!("/{name}"), true));
         }
     }
     for path in TRUSTED.map(Path::new) {
         if let Ok(meta) = fs::metadata(path) {
             let target = path.display().to_string();
-            mounts.push(bind(path, &target, true, None));
+            mounts.push(bind(path, &target, true, BindOwners::AsOnHost));
             targets.push((target, meta.is_dir()));
         }
     }
     let mut named = BTreeMap::new();
     if let Some(file) = authorities {
         let target = mounts::AUTHORITIES.to_owned();
-        mounts.push(bind(file, &target, true, None));
+        mounts.push(bind(file, &target, true, BindOwners::AsOnHost));
         named.insert("GIT_SSL_CAINFO".to_owned(), target.clone());
         targets.push((target, false));
     }
     if let Some(socket) = agent {
         let meta = fs::metadata(socket)?;
         let target = "/run/agent.sock".to_owned();
-        mounts.push(bind(socket, &target, false, Some((meta.uid(), meta.gid()))));
+        mounts.push(bind(
+            socket,
+            &target,
+            false,
+            BindOwners::RootIs(HostOwner {
+                uid: meta.uid(),
+                gid: meta.gid(),
+            }),
+        ));
         named.insert("SSH_AUTH_SOCK".to_owned(), target.clone());
         targets.push((target, false));
     }
@@ -441,11 +449,11 @@ fn prepare(
     Ok((mounts, named, stubs, lowers))
 }
 
-fn bind(path: &Path, target: &str, read_only: bool, root_is: Option<(u32, u32)>) -> MountLaunch {
+fn bind(path: &Path, target: &str, read_only: bool, owners: BindOwners) -> MountLaunch {
     MountLaunch {
         source: MountLaunchSource::Bind {
             path: path.to_owned(),
-            root_is,
+            owners,
         },
         target: target.to_owned(),
         read_only,
