@@ -57,7 +57,7 @@ pub struct RefreshRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub images: Vec<ImageName>,
-    /// Whether those that stands run are refreshed as well, and images of described services built on them: their nodes are made anew.
+    /// Whether running stands go on with what is new, and with images of described services built on it: their nodes are made anew.
     #[serde(default)]
     pub in_use: bool,
 }

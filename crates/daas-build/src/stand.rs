@@ -103,6 +103,7 @@ impl BuildStand {
             addresses: grown.1.clone(),
             host_address: None,
             grace: Some(Span::secs(0)),
+            pins: daas_engine::Pins::new(),
         }
     }
 

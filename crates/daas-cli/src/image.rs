@@ -64,7 +64,7 @@ pub(crate) enum ImageVerb {
         /// The images [default: all that were made here].
         #[arg(value_name = "IMAGE", value_parser = image_name, add = completions::images())]
         images: Vec<ImageName>,
-        /// Those that stands run, too: their nodes are made anew, and described services are built on them.
+        /// Running stands go on with what is new: described services are built on it, and nodes are made anew.
         #[arg(long)]
         in_use: bool,
     },

@@ -42,12 +42,18 @@ impl Control {
         let store = self.image_store();
         let mut users: BTreeMap<String, BTreeSet<StandName>> = BTreeMap::new();
         for stand in self.store.list::<StandRecord>("")? {
-            for node in stand.value.spec.nodes.values() {
-                if let Some(info) = store.name_info(&node.image)? {
-                    users
-                        .entry(info.manifest.to_string())
-                        .or_default()
-                        .insert(stand.value.name.clone());
+            let StandRecord {
+                spec, pins, name, ..
+            } = stand.value;
+            for node in spec.nodes.values() {
+                let digest = match pins.get(&node.image) {
+                    Some(pinned) => Some(pinned.clone()),
+                    None => store
+                        .name_info(&node.image)?
+                        .map(|info| info.manifest.to_string()),
+                };
+                if let Some(digest) = digest {
+                    users.entry(digest).or_default().insert(name.clone());
                 }
             }
         }

@@ -279,5 +279,6 @@ fn orphan(id: &StandId) -> daas_engine::Order {
         addresses: daas_plan::Addresses::default(),
         host_address: None,
         grace: None,
+        pins: daas_engine::Pins::new(),
     }
 }

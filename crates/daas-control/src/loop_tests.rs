@@ -64,6 +64,7 @@ fn record(stand: &str, nodes: &[&str]) -> StandRecord {
         addresses: Addresses::default(),
         host_address: None,
         grace: None,
+        pins: daas_engine::Pins::new(),
         once: Once::default(),
     }
 }

@@ -1,11 +1,12 @@
 //! What is remembered of a stand and of a project.
 
 use daas_api::{MakeRequest, ProjectSource};
+use daas_engine::Pins;
 use daas_model::{Grant, NodeName, ProjectName, Span, StandId, StandName, StandSpec};
 use daas_plan::{Addresses, Power};
 use daas_store::Record;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// A stand as wanted; its key is its name.
@@ -41,6 +42,9 @@ pub struct StandRecord {
     /// How long nodes may take to end, when a person said so with the last request.
     #[serde(default)]
     pub grace: Option<Span>,
+    /// What its images' names meant when it was last asked for: a name that moves on changes no stand that runs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pins: Pins,
     /// What is still to be done once, whatever the description says; the loop clears it.
     #[serde(default)]
     pub once: Once,

@@ -9,9 +9,10 @@ use daas_api::{
     Accepted, BuildWish, Caller, Failure, MakeRequest, OperationId, OperationKind, RefreshRequest,
 };
 use daas_image::Image;
-use daas_model::{ImageName, Kind};
+use daas_model::{ImageName, Kind, StandName};
 use daas_plan::Power;
 use daas_spec::described::PackagesImage;
+use daas_store::Expect;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +21,6 @@ use std::time::Duration;
 const ROUND: &str = "images";
 /// How often the schedule is looked at: a round that was missed while the machine slept comes within this time.
 const LOOK: Duration = Duration::from_secs(600);
-
-/// What became of one image.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    Unchanged,
-    Changed,
-    InUse,
-}
 
 impl Control {
     /// Remembers how an image was made, so that it can be made anew.
@@ -75,10 +68,10 @@ impl Control {
         let (control, caller, of) = (self.clone(), caller.clone(), id.clone());
         self.follow_through(&id, async move {
             let changed = control
-                .refresh_all(&of, known.into_values().collect(), request.in_use, &log)
+                .refresh_all(&of, known.into_values().collect(), &log)
                 .await?;
             if request.in_use {
-                control.rebuild_on(&caller, &changed, &log).await?;
+                control.renew_on(&caller, &changed, &log).await?;
             }
             Ok(())
         });
@@ -90,7 +83,6 @@ impl Control {
         &self,
         id: &OperationId,
         all: Vec<MakeRequest>,
-        in_use: bool,
         log: &BuildLog,
     ) -> Result<BTreeSet<ImageName>, Failure> {
         let mut changed = BTreeSet::new();
@@ -102,9 +94,9 @@ impl Control {
             let Some(name) = request.name.clone() else {
                 continue;
             };
-            match self.refresh_one(id, &name, &request, in_use, log).await {
-                Ok(Fate::Changed) => drop(changed.insert(name)),
-                Ok(Fate::Unchanged | Fate::InUse) => {}
+            match self.refresh_one(id, &name, &request, log).await {
+                Ok(true) => drop(changed.insert(name)),
+                Ok(false) => {}
                 Err(failure) => {
                     log.line(&format!("{}: ERROR {failure}", name.familiar()));
                     failed.get_or_insert((name, failure));
@@ -126,32 +118,24 @@ impl Control {
         }
     }
 
+    /// Makes an image anew; tells whether it changed. Stands that run go on with what they have.
     async fn refresh_one(
         &self,
         id: &OperationId,
         name: &ImageName,
         request: &MakeRequest,
-        in_use: bool,
         log: &BuildLog,
-    ) -> Result<Fate, Failure> {
+    ) -> Result<bool, Failure> {
         let _turn = self.making(name).await;
         let store = self.engine.images().clone();
         let Some(before) = store.resolve(name)? else {
             // Its name was taken away: nobody wants it any more.
             self.store.delete::<MadeRecord>(&name.to_string()).await?;
-            return Ok(Fate::Unchanged);
+            return Ok(false);
         };
-        let users = self.users()?.remove(&before.digest.to_string());
-        if let Some(stand) = users.iter().flatten().next().filter(|_| !in_use) {
-            log.line(&format!(
-                "{}: left as it is: stand `{stand}` runs it, and its nodes would be made anew",
-                name.familiar()
-            ));
-            return Ok(Fate::InUse);
-        }
         self.make_now(id, request).await?;
         let Some(after) = store.resolve(name)? else {
-            return Ok(Fate::Unchanged);
+            return Ok(false);
         };
         let told = self
             .blocking("compare packages of images", move || {
@@ -160,17 +144,17 @@ impl Control {
             .await?;
         if told.is_empty() {
             log.line(&format!("{}: nothing is newer", name.familiar()));
-            return Ok(Fate::Unchanged);
+            return Ok(false);
         }
         log.line(&format!("{}: {} changed", name.familiar(), told.len()));
         for line in told {
             log.line(&format!("  {line}"));
         }
-        Ok(Fate::Changed)
+        Ok(true)
     }
 
-    /// Builds what running stands have of described services on images that changed; the stands go on with what is built.
-    async fn rebuild_on(
+    /// Lets running stands go on with images that changed, and with what is built of described services on them.
+    async fn renew_on(
         &self,
         caller: &Caller,
         changed: &BTreeSet<ImageName>,
@@ -188,21 +172,54 @@ impl Control {
                     .filter_map(|place| PackagesImage::parse(place)?.image_name().ok())
                     .any(|image| changed.contains(&image))
             });
+            let built = outcome.builds.iter().map(|build| build.image.clone());
+            let moved: BTreeSet<ImageName> = changed
+                .iter()
+                .cloned()
+                .chain(built)
+                .filter(|image| stand.pins.contains_key(image))
+                .collect();
             let builds = self
                 .service_builds(caller, &stand.source, &outcome, BuildWish::Missing)
                 .await?;
-            let Some(builds) = builds else { continue };
-            log.line(&format!(
-                "stand `{}`: its images are built anew",
-                stand.name
-            ));
-            builds.hold(self, std::slice::from_ref(&stand.name));
-            self.build_for(builds, vec![(stand.name, stand.id)]);
+            if let Some(builds) = &builds {
+                log.line(&format!(
+                    "stand `{}`: its images are built anew",
+                    stand.name
+                ));
+                builds.hold(self, std::slice::from_ref(&stand.name));
+            }
+            self.unpin(&stand.name, &moved).await?;
+            match builds {
+                Some(builds) => self.build_for(builds, vec![(stand.name, stand.id)]),
+                None if !moved.is_empty() => drop(self.keep.run(&stand.name, &stand.id)),
+                None => {}
+            }
         }
         Ok(())
     }
 
-    /// Refreshes all images by schedule, but for those that stands run.
+    /// Lets names of images mean for a stand what they mean now, or what they will once they are built.
+    async fn unpin(&self, stand: &StandName, images: &BTreeSet<ImageName>) -> Result<(), Failure> {
+        while let Some(mut stored) = self.store.get::<StandRecord>(stand.as_str())? {
+            stored.value.pins.retain(|image, _| !images.contains(image));
+            let expect = Expect::Revision(stored.revision);
+            match self
+                .store
+                .put_if(stand.as_str(), &stored.value, expect)
+                .await
+            {
+                Err(error) if error.is_conflict() => {}
+                other => {
+                    other?;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refreshes all images by schedule; stands that run go on with what they have.
     pub(crate) fn keep_refreshed(&self) {
         let Some(every) = self.config.refresh else {
             return;
@@ -253,8 +270,7 @@ impl Control {
             control: self,
             id: &id,
         };
-        let result =
-            caught(async { self.refresh_all(&id, all, false, &log).await.map(drop) }).await;
+        let result = caught(async { self.refresh_all(&id, all, &log).await.map(drop) }).await;
         std::mem::forget(unfinished);
         self.operations
             .change_one(&id, |operation| end(operation, result.clone(), now_ms()));

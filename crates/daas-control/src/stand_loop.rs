@@ -85,6 +85,7 @@ pub(crate) fn order(record: &StandRecord) -> Order {
         addresses: record.addresses.clone(),
         host_address: record.host_address,
         grace: record.grace,
+        pins: record.pins.clone(),
     }
 }
 
@@ -330,7 +331,14 @@ impl<E: Engine> StandLoop<E> {
         let record = &stored.value;
         let engine = &self.shared.engine;
         let observed = engine.observe(&record.id).await?;
-        let images = engine.images(&record.spec).await?;
+        let images = engine.images(&record.spec, &record.pins).await?;
+        if record.power != Power::Gone && images != record.pins {
+            // Somebody else's change wins, and this is found again after it.
+            let mut pinned = stored.clone();
+            pinned.value.pins = images;
+            self.save(&pinned).await?;
+            return Ok(None);
+        }
         let wanted = Wanted {
             spec: &record.spec,
             power: record.power,

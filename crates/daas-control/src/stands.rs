@@ -13,6 +13,7 @@ use daas_api::{
     LogChunk, LogQuery, Operation, OperationId, OperationKind, PlanView, ScaleRequest, StandStats,
     StandSummary, StandView, Started, UpRequest,
 };
+use daas_engine::Pins;
 use daas_model::{Kind, NodeName, Protocol, StandId, StandName, StandSpec};
 use daas_plan::{Power, assign};
 use daas_spec::Outcome;
@@ -167,8 +168,15 @@ impl Control {
             )?,
             host_address,
             grace: None,
+            pins: Pins::new(),
             once,
         })
+    }
+
+    /// Returns what the names of a stand's images mean now.
+    async fn images_now(&self, spec: &StandSpec) -> Result<Pins, Failure> {
+        let engine: &daas_engine::LocalEngine = &self.engine;
+        Ok(daas_engine::Engine::images(engine, spec, &Pins::new()).await?)
     }
 
     async fn up_stands(
@@ -247,13 +255,17 @@ impl Control {
                 )
                 .hint("try again in a moment"));
             }
-            let record = self.wanted(
+            let mut record = self.wanted(
                 name,
                 request,
                 spec,
                 before.as_ref().map(|b| &b.value),
                 &mut used,
             )?;
+            // What is still to be built or pulled is pinned by the loop, once it is there.
+            if builds.is_none() && !record.once.pull {
+                record.pins = self.images_now(spec).await?;
+            }
             let expect = before.map_or(Expect::Absent, |b| Expect::Revision(b.revision));
             batch = batch.put_if(name.as_str(), &record, expect)?;
             records.push(record);
@@ -379,7 +391,7 @@ impl Control {
             let record = self.wanted(&name, &request, &spec, before.as_ref(), &mut used)?;
             let engine: &daas_engine::LocalEngine = &self.engine;
             let observed = daas_engine::Engine::observe(engine, &record.id).await?;
-            let images = daas_engine::Engine::images(engine, &record.spec).await?;
+            let images = self.images_now(&record.spec).await?;
             let steps = plan_steps(
                 &record,
                 before.as_ref(),

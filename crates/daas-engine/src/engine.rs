@@ -23,7 +23,12 @@ pub struct Order {
     pub host_address: Option<IpAddr>,
     /// How long nodes may take to end, instead of their own grace.
     pub grace: Option<Span>,
+    /// The manifest digests that names of images stand for; a name without one is what it means now.
+    pub pins: Pins,
 }
+
+/// Manifest digests that names of images stand for, however the names move.
+pub type Pins = BTreeMap<ImageName, String>;
 
 /// How far a long step is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,10 +80,11 @@ pub trait Engine: Send + Sync + 'static {
         stand: &StandId,
     ) -> impl Future<Output = Result<StandObserved, EngineError>> + Send;
 
-    /// Returns the digests of those images of `spec` that are in the store.
+    /// Returns the digests of those images of `spec` that are in the store: the pinned one if it is there, or what the name means now.
     fn images(
         &self,
         spec: &StandSpec,
+        pins: &Pins,
     ) -> impl Future<Output = Result<BTreeMap<ImageName, String>, EngineError>> + Send;
 
     /// Carries one step out and returns when it is done.

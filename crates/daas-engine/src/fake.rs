@@ -1,4 +1,4 @@
-use crate::engine::{Engine, Happening, HappeningKind, Order, Teller};
+use crate::engine::{Engine, Happening, HappeningKind, Order, Pins, Teller};
 use crate::error::EngineError;
 use daas_keeper::protocol::Failure;
 use daas_model::{
@@ -86,7 +86,11 @@ impl Engine for FakeEngine {
         Ok(self.world().stands.get(stand).cloned().unwrap_or_default())
     }
 
-    async fn images(&self, spec: &StandSpec) -> Result<BTreeMap<ImageName, String>, EngineError> {
+    async fn images(
+        &self,
+        spec: &StandSpec,
+        _: &Pins,
+    ) -> Result<BTreeMap<ImageName, String>, EngineError> {
         let world = self.world();
         Ok(spec
             .nodes

@@ -17,7 +17,7 @@ mod local;
 pub mod publish;
 
 pub use daas_keeper::protocol::EventKind;
-pub use engine::{Engine, Happening, HappeningKind, Order, Progress, Teller};
+pub use engine::{Engine, Happening, HappeningKind, Order, Pins, Progress, Teller};
 pub use error::EngineError;
 pub use fake::FakeEngine;
 pub use launch::{Ids, ImageFacts, signal_number};

@@ -82,6 +82,7 @@ async fn serve(
             addresses: daas_plan::Addresses::default(),
             host_address: None,
             grace: None,
+            pins: daas_engine::Pins::new(),
             id,
         };
         let silent: daas_engine::Teller = Arc::new(|_| ());

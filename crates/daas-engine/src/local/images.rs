@@ -1,10 +1,10 @@
 //! What images say, looked up once and kept as long as their digest is the same.
 
 use super::{LocalEngine, lock};
-use crate::engine::{Progress, Teller};
+use crate::engine::{Pins, Progress, Teller};
 use crate::error::EngineError;
 use crate::launch::{Ids, ImageFacts};
-use daas_image::{Event, Image, ImageConfig, ImageHealth, Phase, PullOptions};
+use daas_image::{Digest, Event, Image, ImageConfig, ImageHealth, Phase, PullOptions};
 use daas_model::{HealthCheck, HealthTest, ImageName, NodeSpec, ProjectName, Span, StandSpec};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -25,26 +25,29 @@ pub(super) struct Known {
 }
 
 impl LocalEngine {
-    /// Returns the digests of those images of `spec` that are in the store.
-    pub(super) async fn digests(
-        &self,
-        spec: &StandSpec,
-    ) -> Result<BTreeMap<ImageName, String>, EngineError> {
-        let mut digests = BTreeMap::new();
+    /// Returns the digests of those images of `spec` that are in the store: the pinned one if it is there, or what the name means now.
+    pub(super) fn digests(&self, spec: &StandSpec, pins: &Pins) -> Result<Pins, EngineError> {
+        let mut digests = Pins::new();
         for node in spec.nodes.values() {
             if digests.contains_key(&node.image) || !self.may_use(&node.image, &spec.project) {
                 continue;
             }
-            if let Some(info) = self
-                .inner
-                .images
-                .name_info(&node.image)
-                .map_err(wrap(&node.image))?
-            {
-                digests.insert(node.image.clone(), info.manifest.to_string());
+            if let Some(digest) = self.meant(&node.image, pins)? {
+                digests.insert(node.image.clone(), digest.to_string());
             }
         }
         Ok(digests)
+    }
+
+    /// Returns the manifest that a name stands for; nothing if it is not in the store.
+    fn meant(&self, name: &ImageName, pins: &Pins) -> Result<Option<Digest>, EngineError> {
+        let store = &self.inner.images;
+        let pinned = pins.get(name).and_then(|text| Digest::parse(text).ok());
+        if let Some(pinned) = pinned.filter(|digest| store.blob_size(digest).is_some()) {
+            return Ok(Some(pinned));
+        }
+        let info = store.name_info(name).map_err(wrap(name))?;
+        Ok(info.map(|info| info.manifest))
     }
 
     /// Tells whether a project's stands may use an image that is here; one that they may not is as if it were not.
@@ -54,31 +57,28 @@ impl LocalEngine {
     }
 
     /// Returns an image of the store with its facts.
-    pub(super) async fn known_image(&self, name: &ImageName) -> Result<Arc<Known>, EngineError> {
-        let info = self
-            .inner
-            .images
-            .name_info(name)
-            .map_err(wrap(name))?
+    pub(super) async fn known_image(
+        &self,
+        name: &ImageName,
+        pins: &Pins,
+    ) -> Result<Arc<Known>, EngineError> {
+        let digest = self
+            .meant(name, pins)?
             .ok_or_else(|| EngineError::NoImage {
                 image: name.clone(),
             })?;
-        let digest = info.manifest.to_string();
-        if let Some(known) = lock(&self.inner.facts.facts).get(&digest) {
+        if let Some(known) = lock(&self.inner.facts.facts).get(digest.as_str()) {
             return Ok(known.clone());
         }
-        let (store, of) = (self.inner.images.clone(), name.clone());
+        let (store, of, name_of) = (self.inner.images.clone(), digest.clone(), name.clone());
         let image = self
-            .blocking("read image", move || store.resolve(&of))
+            .blocking("read image", move || store.image_as(&name_of, &of))
             .await?
-            .map_err(wrap(name))?
-            .ok_or_else(|| EngineError::NoImage {
-                image: name.clone(),
-            })?;
+            .map_err(wrap(name))?;
         image.check_root().map_err(wrap(name))?;
         let facts = facts_of(&image);
         let known = Arc::new(Known { image, facts });
-        lock(&self.inner.facts.facts).insert(digest, known.clone());
+        lock(&self.inner.facts.facts).insert(digest.to_string(), known.clone());
         Ok(known)
     }
 

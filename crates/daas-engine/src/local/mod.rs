@@ -21,7 +21,7 @@ pub use ways::InnerService;
 
 use crate::dial::Dialer;
 use crate::egress::{EgressProxy, FullConfig, FullEgress, ProxyConfig};
-use crate::engine::{Engine, Happening, HappeningKind, Order, Teller};
+use crate::engine::{Engine, Happening, HappeningKind, Order, Pins, Teller};
 use crate::error::EngineError;
 use crate::layout::{Layout, Ranges};
 use crate::link::{Heard, Link};
@@ -351,8 +351,12 @@ impl Engine for LocalEngine {
         }
     }
 
-    async fn images(&self, spec: &StandSpec) -> Result<BTreeMap<ImageName, String>, EngineError> {
-        self.digests(spec).await
+    async fn images(
+        &self,
+        spec: &StandSpec,
+        pins: &Pins,
+    ) -> Result<BTreeMap<ImageName, String>, EngineError> {
+        self.digests(spec, pins)
     }
 
     async fn apply(&self, order: &Order, step: &Step, tell: &Teller) -> Result<(), EngineError> {

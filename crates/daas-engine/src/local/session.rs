@@ -257,7 +257,7 @@ impl LocalEngine {
             })?;
         let user = match &request.user {
             Some(user) => {
-                let known = self.known_image(&spec.image).await?;
+                let known = self.known_image(&spec.image, &order.pins).await?;
                 let ids = self.ids(spec, &known, Some(user)).await?;
                 Some((ids.uid, ids.gid, ids.groups))
             }

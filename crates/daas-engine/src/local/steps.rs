@@ -175,7 +175,8 @@ impl LocalEngine {
         };
         let mut digests = BTreeSet::new();
         for node in nodes.keys().filter_map(|name| order.spec.nodes.get(name)) {
-            digests.insert(self.known_image(&node.image).await?.facts.digest.clone());
+            let known = self.known_image(&node.image, &order.pins).await?;
+            digests.insert(known.facts.digest.clone());
         }
         crate::layout::add_images(&place.dir, &digests)
     }
@@ -195,7 +196,7 @@ impl LocalEngine {
                 stand: order.id.clone(),
                 node: name.clone(),
             })?;
-        let known = self.known_image(&node.image).await?;
+        let known = self.known_image(&node.image, &order.pins).await?;
         let ids = self.ids(node, &known, None).await?;
         let egress_env = Self::proxy_env(order, name);
         let site = Site {

@@ -331,10 +331,17 @@ impl Store {
     /// # Errors
     /// [`ImageError::Damaged`] and others if a part of it is missing or does not fit.
     pub fn resolve(&self, name: &ImageName) -> Result<Option<Image>, ImageError> {
-        let Some(info) = self.name_info(name)? else {
-            return Ok(None);
-        };
-        let damaged = |error: ImageError| match error {
+        self.name_info(name)?
+            .map(|info| self.image_as(name, &info.manifest))
+            .transpose()
+    }
+
+    /// Returns the image with this manifest, which somebody knows by a name that may mean another one by now.
+    ///
+    /// # Errors
+    /// [`ImageError::Damaged`] with that name and others if a part of it is missing or does not fit.
+    pub fn image_as(&self, name: &ImageName, manifest: &Digest) -> Result<Image, ImageError> {
+        self.image_of(manifest).map_err(|error| match error {
             ImageError::Io { source, path, .. }
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {
@@ -348,8 +355,7 @@ impl Store {
                 why,
             },
             other => other,
-        };
-        self.image_of(&info.manifest).map(Some).map_err(damaged)
+        })
     }
 }
 

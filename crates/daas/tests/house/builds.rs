@@ -91,6 +91,48 @@ fn root_a_service_with_a_dockerfile_is_built_by_the_daemon_when_its_stand_is_ask
 }
 
 #[test]
+fn root_a_stand_keeps_the_image_that_it_was_asked_for_with_when_the_name_moves_on() {
+    let mut bed = bed();
+    let folder = bed.daemon.place().join("moving");
+    let compose = "name: moving\nservices:\n  web:\n    build: .\n    command: [/bin/busybox, sleep, '1000']\n";
+    let dockerfile = "FROM trial:latest\nCOPY word /word\n";
+    let files = [
+        ("compose.yaml", compose),
+        ("Dockerfile", dockerfile),
+        ("word", "one\n"),
+    ];
+    let moving = project(&folder, &files);
+    let up = |api: &Api, stand: &str, build: &str| {
+        let accepted = api.post("/stands", &asked(&moving, stand, build)).unwrap();
+        api.wait_all(&accepted).unwrap();
+    };
+    let api = bed.api();
+    up(&api, "first", "missing");
+    let began = |api: &Api| api.get("/stands/first").unwrap()["nodes"][0]["since_ms"].clone();
+    let before = began(&api);
+    assert!(before.is_u64(), "{before}");
+    // Another stand of the same project is built from another state of it: the image's name means something else now.
+    fs::write(folder.join("word"), "two\n").unwrap();
+    up(&api, "second", "all");
+    assert_eq!(page(&api, "second"), "two\n");
+    // A daemon that begins anew looks at every stand, and a collection takes what nobody uses.
+    bed.daemon.kill().unwrap();
+    bed.daemon.start_again().unwrap();
+    let api = bed.api();
+    api.post("/images/prune", &json!({"all": true})).unwrap();
+    assert_eq!(began(&api), before, "the node was not touched");
+    let restarted = api.post("/stands/first/restart", &json!({})).unwrap();
+    api.wait_all(&restarted).unwrap();
+    assert_ne!(began(&api), before);
+    assert_eq!(page(&api, "first"), "one\n");
+    // Who asks for the stand again means what the name means now.
+    up(&api, "first", "never");
+    assert_eq!(page(&api, "first"), "two\n");
+    api.down("first").unwrap();
+    api.down("second").unwrap();
+}
+
+#[test]
 fn root_a_build_that_fails_says_so_to_who_waits_for_the_stand_and_can_be_mended() {
     let bed = bed();
     let folder = bed.daemon.place().join("broken");
@@ -237,11 +279,15 @@ fn refreshed(api: &Api) {
     assert!(log.contains("nothing is newer"), "{log}");
     let other = json!({"image": "pages-web", "name": packages});
     api.post("/images/tag", &other).unwrap();
+    let since = || api.get("/stands/pages").unwrap()["nodes"][0]["since_ms"].clone();
+    let before = since();
     let log = refresh(false);
-    assert!(
-        log.contains("left as it is: stand `pages` runs it"),
-        "{log}"
-    );
+    assert!(log.contains("other files of the same packages"), "{log}");
+    assert!(!log.contains("stand `pages`"), "{log}");
+    let restarted = api.post("/stands/pages/start", &json!({})).unwrap();
+    api.wait_all(&restarted).unwrap();
+    assert_eq!(since(), before, "the stand goes on with what it has");
+    api.post("/images/tag", &other).unwrap();
     let log = refresh(true);
     assert!(log.contains("other files of the same packages"), "{log}");
     assert!(
