@@ -12,8 +12,9 @@ use daas_model::{ByteSize, StandId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How long a daemon that ends waits for the cgroups of its spares to be empty.
-const LEAVING: std::time::Duration = std::time::Duration::from_millis(200);
+/// How long a daemon that ends waits for the cgroups of its spares to be empty: a keeper that has ended leaves its group when the
+/// kernel comes to it, on a busy machine a second later.
+const LEAVING: std::time::Duration = std::time::Duration::from_secs(5);
 /// For how many nodes a spare has processes ready. Most stands have two to five nodes; each costs 2 ms of background work and half a mebibyte
 /// until its stand comes, and what nobody takes is gone some seconds later.
 const SEATS: u32 = 3;
@@ -89,13 +90,13 @@ impl LocalEngine {
         let engine = self.clone();
         self.inner.tasks.run("spare keepers", |shutdown| async move {
             // One at a time: two that both find one missing would make two.
-            let _alone = engine.inner.refilling.lock().await;
-            loop {
+            let wanted = engine.inner.refilling.lock().await;
+            while *wanted && !shutdown.is_asked() {
                 let missing = {
                     let spares = engine.inner.spares.lock().await;
                     spares.len() < engine.inner.config.spares
                 };
-                if !missing || shutdown.is_asked() {
+                if !missing {
                     return;
                 }
                 engine.inner.calm.come().await;
@@ -313,6 +314,8 @@ impl LocalEngine {
 
     /// Ends all spares and, where no stand is left, takes the platform's cgroups away; for a shutdown.
     pub async fn leave(&self) {
+        // Who makes one ends first: his would stay behind.
+        *self.inner.refilling.lock().await = false;
         let spares = std::mem::take(&mut *self.inner.spares.lock().await);
         for spare in spares {
             self.end_spare(&spare.dir, Some(spare.seed)).await;

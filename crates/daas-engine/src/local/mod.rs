@@ -77,8 +77,8 @@ struct Inner {
     tasks: Supervisor,
     stands: Mutex<HashMap<StandId, Place>>,
     spares: tokio::sync::Mutex<Vec<Spare>>,
-    /// Held by whoever makes spares.
-    refilling: tokio::sync::Mutex<()>,
+    /// Held by whoever makes spares; false once none are to be made any more.
+    refilling: tokio::sync::Mutex<bool>,
     ranges: Mutex<Ranges>,
     happenings: broadcast::Sender<Happening>,
     publisher: Publisher,
@@ -168,7 +168,7 @@ impl LocalEngine {
             tasks,
             stands: Mutex::default(),
             spares: tokio::sync::Mutex::default(),
-            refilling: tokio::sync::Mutex::default(),
+            refilling: tokio::sync::Mutex::new(true),
             ranges: Mutex::default(),
             happenings: broadcast::channel(BEHIND).0,
             publisher,
