@@ -14,7 +14,7 @@ use daas_plan::Step;
 use daas_store::{Batch, Store};
 use daas_tasks::{Supervisor, Wake};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 /// Tells whether people want to read it later: the end of an exec is told to who asked for it, and to nobody else.
@@ -74,6 +74,7 @@ impl<E: Engine> Keep<E> {
             gate: Semaphore::new(AT_ONCE),
             steps: Gauntlet::from_env(),
             waiting: crate::building::Waiting::default(),
+            ingress: OnceLock::new(),
             changed,
         };
         let keep = Self {
@@ -101,6 +102,12 @@ impl<E: Engine> Keep<E> {
     /// Returns what tells the names of stands that were looked at; only to the first who asks.
     pub(crate) fn take_changes(&self) -> Option<mpsc::UnboundedReceiver<StandName>> {
         lock(&self.changes).take()
+    }
+
+    /// Says who sends requests to nodes: they are let finish before a node is stopped.
+    pub(crate) fn drain(&self, ingress: daas_ingress::Ingress) {
+        // Only the start of the control says it, once.
+        let _ = self.shared.ingress.set(ingress);
     }
 
     /// Returns the steps that tests of crash safety damage.

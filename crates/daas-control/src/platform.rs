@@ -95,6 +95,7 @@ impl Control {
             tasks.clone(),
         )
         .await?;
+        keep.drain(ingress.clone());
         let control = Self {
             keep,
             engine,

@@ -462,7 +462,9 @@ fn ready<'a>(record: &StandRecord, status: &Status, plan: &'a RoutePlan) -> Vec<
         return Vec::new();
     }
     let with = |fits: fn(&NodeObserved) -> bool| -> Vec<&'a NodeName> {
-        let seen = |node: &NodeName| status.observed.nodes.get(node).is_some_and(fits);
+        let seen = |node: &NodeName| {
+            !status.leaving.contains(node) && status.observed.nodes.get(node).is_some_and(fits)
+        };
         plan.nodes
             .iter()
             .map(|(node, _)| node)

@@ -13,7 +13,7 @@ use daas_plan::{Plan, Power, Step, Wanted, assign, plan_stand};
 use daas_store::{Expect, Store, Stored};
 use daas_tasks::{Backoff, Shutdown, Wake};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -21,6 +21,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 const LOOKS: usize = 64;
 /// How often a stand is looked at when nothing calls: what no event told is found then.
 const GLANCE: Duration = Duration::from_secs(30);
+
+/// How long requests may take to finish before their node is stopped: Docker's grace for programs.
+const FINISH: Duration = Duration::from_secs(10);
+/// The same where no other node does their work meanwhile.
+const FINISH_ALONE: Duration = Duration::from_millis(500);
 
 /// The first pause after a turn that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -39,6 +44,8 @@ pub(crate) struct Shared<E> {
     pub(crate) steps: Gauntlet,
     /// Stands whose images are being built.
     pub(crate) waiting: Waiting,
+    /// Who sends requests to nodes; nobody in tests of the loop alone.
+    pub(crate) ingress: OnceLock<daas_ingress::Ingress>,
     /// Told the name of a stand whenever it was looked at, or is gone.
     pub(crate) changed: mpsc::UnboundedSender<StandName>,
 }
@@ -86,6 +93,20 @@ pub(crate) fn order(record: &StandRecord) -> Order {
         host_address: record.host_address,
         grace: record.grace,
         pins: record.pins.clone(),
+    }
+}
+
+/// Returns the nodes that a step ends while the stand goes on.
+fn ends(step: &Step) -> Option<&BTreeSet<NodeName>> {
+    match step {
+        Step::Stop { nodes } | Step::Remove { nodes } | Step::Restart { nodes } => Some(nodes),
+        Step::FetchImage { .. }
+        | Step::Open { .. }
+        | Step::Reshape { .. }
+        | Step::Start { .. }
+        | Step::Pause { .. }
+        | Step::Resume { .. }
+        | Step::Close => None,
     }
 }
 
@@ -285,6 +306,7 @@ impl<E: Engine> StandLoop<E> {
             once.restart.intersection(&there).cloned().collect()
         };
         if !again.is_empty() {
+            self.let_finish(record, &again).await;
             self.shared
                 .engine
                 .apply(
@@ -302,6 +324,7 @@ impl<E: Engine> StandLoop<E> {
                 .apply(&order, &Step::Remove { nodes: again }, &tell)
                 .await?;
         }
+        self.nobody_leaves();
         stored.value.once = Once::default();
         self.shared.steps.take("loop.once")?;
         self.save(stored).await?;
@@ -361,7 +384,12 @@ impl<E: Engine> StandLoop<E> {
             self.live.status.send_modify(|status| {
                 status.starting = matches!(step, Step::Start { .. } | Step::Open { .. });
             });
-            self.carry_out(&order, step, &tell).await?;
+            if let (Power::Running, Some(nodes)) = (record.power, ends(step)) {
+                self.let_finish(record, nodes).await;
+            }
+            let done = self.carry_out(&order, step, &tell).await;
+            self.nobody_leaves();
+            done?;
             match step {
                 Step::Close => return self.forget(stored).await,
                 Step::Open { .. } => engine.connect(&order).await?,
@@ -378,6 +406,42 @@ impl<E: Engine> StandLoop<E> {
             .status
             .send_modify(|status| status.starting = false);
         Ok(None)
+    }
+
+    /// Sends nobody new to nodes that are about to be stopped, and lets those finish who are there.
+    async fn let_finish(&self, record: &StandRecord, nodes: &BTreeSet<NodeName>) {
+        let Some(ingress) = self.shared.ingress.get() else {
+            return;
+        };
+        self.live
+            .status
+            .send_modify(|status| status.leaving.clone_from(nodes));
+        self.say_changed();
+        let names = nodes.iter().map(ToString::to_string).collect();
+        // Whose service has no other node is wanted back soon; a page that is never through must not keep it away.
+        let is_alone = |node: &NodeName| {
+            let service = record.spec.nodes.get(node).map(|node| &node.service);
+            let mut others = record
+                .spec
+                .nodes
+                .iter()
+                .filter(|(name, _)| !nodes.contains(*name));
+            service.is_some() && !others.any(|(_, other)| Some(&other.service) == service)
+        };
+        let patience = if nodes.iter().any(is_alone) {
+            FINISH_ALONE
+        } else {
+            FINISH
+        };
+        ingress.drained(&self.name, &names, patience).await;
+    }
+
+    fn nobody_leaves(&self) {
+        self.live.status.send_if_modified(|status| {
+            let any = !status.leaving.is_empty();
+            status.leaving.clear();
+            any
+        });
     }
 
     async fn carry_out(&self, order: &Order, step: &Step, tell: &Teller) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use daas_api::{Failure, NodeProgress, OperationKind, Phase, StandState};
 use daas_engine::Progress;
 use daas_model::{Health, Kind, NodeName, NodeObserved, NodeState, RestartPolicy, StandObserved};
 use daas_plan::{Plan, Power};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// How often a node may end by itself before an `up` that waits for it gives up on it.
@@ -45,6 +45,8 @@ pub(crate) struct Status {
     pub(crate) building: BTreeMap<String, String>,
     /// Whether a start is under way.
     pub(crate) starting: bool,
+    /// Nodes that are about to be stopped: nobody new is sent to them.
+    pub(crate) leaving: BTreeSet<NodeName>,
 }
 
 /// How an operation stands.

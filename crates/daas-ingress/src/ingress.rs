@@ -2,6 +2,7 @@ use crate::access::AccessLog;
 use crate::activity::Activity;
 use crate::backend::Reach;
 use crate::front::{Listener, Workers};
+use crate::leaving::Leaving;
 use crate::proxy::Proxy;
 use crate::table::{Entry, StandRoutes, Table};
 use crate::tls::{ChallengeAnswers, server_config};
@@ -10,7 +11,7 @@ use daas_engine::dial::Dialer;
 use daas_model::{Explain, Kind, StandName, Subnet};
 use daas_tasks::Supervisor;
 use rustls::server::ResolvesServerCert;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio_rustls::TlsAcceptor;
 
+/// How often it is looked whether requests are through.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often the access log is written.
 const LOG_EVERY: Duration = Duration::from_millis(500);
 
@@ -108,6 +111,8 @@ pub struct Ingress {
     workers: Workers,
     count: usize,
     stands: Arc<Mutex<BTreeMap<StandName, Vec<Arc<Entry>>>>>,
+    /// Nodes that are asked no more while requests to them may be under way.
+    leaving: Leaving,
     tasks: Supervisor,
 }
 
@@ -177,6 +182,7 @@ impl Ingress {
             workers,
             count,
             stands: Arc::default(),
+            leaving: Leaving::default(),
             tasks,
         })
     }
@@ -217,6 +223,24 @@ impl Ingress {
         Some(stands.get(stand)?.first()?.activity.clone())
     }
 
+    /// Waits until no request goes to these nodes any more and those that did are through, `patience` at most. The nodes must be left out of what
+    /// [`Ingress::set`] is told, before or meanwhile. Safe to drop.
+    pub async fn drained(&self, stand: &StandName, nodes: &BTreeSet<String>, patience: Duration) {
+        let end = Instant::now() + patience;
+        let is_asked = || {
+            let stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut backends = stands
+                .get(stand)
+                .into_iter()
+                .flatten()
+                .flat_map(|entry| &entry.backends);
+            backends.any(|backend| nodes.contains(&backend.upstream.node))
+        };
+        while Instant::now() < end && (is_asked() || self.leaving.are_busy(stand, nodes)) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Sets what of a stand answers outside from the next request on; nothing takes all of it away. Requests under way go on, and so do
     /// the open connections to nodes that stay.
     pub fn set(&self, stand: &StandName, routes: Option<StandRoutes>) {
@@ -225,6 +249,7 @@ impl Ingress {
             Some(routes) => {
                 let before = stands.get(stand).map_or(&[][..], Vec::as_slice);
                 let entries = Entry::of(stand, routes, before, self.count);
+                self.leaving.note(stand, before, &entries);
                 stands.insert(stand.clone(), entries);
             }
             None if stands.remove(stand).is_none() => return,

@@ -25,6 +25,7 @@ mod front;
 mod guard;
 mod host;
 mod ingress;
+mod leaving;
 mod limiter;
 mod page;
 mod passage;
