@@ -20,7 +20,7 @@ use crate::registry::{
     Collected, ExpiredList, LoginList, LoginMade, LoginRequest, ManifestView, PublishRequest,
     RegistryInfo, RegistryProject, RegistryRules, RepositoryView, TagList,
 };
-use crate::route::RouteList;
+use crate::route::{EdgeQuery, EdgeSnippet, RouteList, TraefikConfig};
 use crate::stand::{ActRequest, DownQuery, ScaleRequest, StandSummary, StandView, UpRequest};
 use crate::stats::StandStats;
 use crate::system::{DoctorReport, PruneRequest, SystemInfo, SystemPruned};
@@ -551,6 +551,16 @@ endpoints! {
         id: "route-list", path: "/routes",
         summary: "Lists the ways from outside to the services of all stands",
         answer: Body::Json(schema::<RouteList>),
+    };
+    ROUTE_TRAEFIK = {
+        id: "route-traefik", path: "/routes/traefik", query: query::<EdgeQuery>,
+        summary: "Tells Traefik's HTTP provider which hosts lead to the ingress",
+        answer: Body::Json(schema::<TraefikConfig>),
+    };
+    ROUTE_SNIPPET = {
+        id: "route-snippet", path: "/routes/snippets/{edge}", query: query::<EdgeQuery>,
+        summary: "Writes a piece of configuration for nginx or haproxy by which its hosts lead to the ingress",
+        answer: Body::Json(schema::<EdgeSnippet>),
     };
     DNS_ZONES = {
         id: "dns-zones", path: "/dns/zones",

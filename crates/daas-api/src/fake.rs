@@ -1196,4 +1196,16 @@ impl crate::platform::Routes for FakePlatform {
             items: vec![route],
         })))
     }
+
+    fn traefik(&self, _: crate::EdgeQuery) -> Answer<'_, crate::TraefikConfig> {
+        Box::pin(std::future::ready(Ok(crate::TraefikConfig::default())))
+    }
+
+    fn snippet<'a>(&'a self, edge: &'a str, _: crate::EdgeQuery) -> Answer<'a, crate::EdgeSnippet> {
+        Box::pin(std::future::ready(Ok(crate::EdgeSnippet {
+            edge: edge.to_owned(),
+            hosts: vec!["shop.localhost".into()],
+            text: "# shop.localhost\n".into(),
+        })))
+    }
 }

@@ -75,7 +75,10 @@ pub use registry::{
     PublishRequest, RegistryInfo, RegistryProject, RegistryRules, RepositoryTag, RepositoryView,
     RetentionRule, TagList,
 };
-pub use route::{RouteList, RouteView};
+pub use route::{
+    EdgeQuery, EdgeSnippet, RouteList, RouteView, TraefikConfig, TraefikHttp, TraefikRouter,
+    TraefikServer, TraefikServers, TraefikService,
+};
 pub use stand::{
     ActRequest, Action, BuildWish, DownQuery, LimitsView, ScaleRequest, StandState, StandSummary,
     StandView, UpOptions, UpRequest,

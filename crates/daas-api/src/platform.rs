@@ -21,7 +21,7 @@ use crate::registry::{
     Collected, ExpiredList, LoginList, LoginMade, LoginRequest, ManifestView, PublishRequest,
     RegistryInfo, RegistryProject, RegistryRules, RepositoryView, TagList,
 };
-use crate::route::RouteList;
+use crate::route::{EdgeQuery, EdgeSnippet, RouteList, TraefikConfig};
 use crate::stand::{
     ActRequest, Action, DownQuery, ScaleRequest, StandSummary, StandView, UpRequest,
 };
@@ -278,6 +278,10 @@ pub trait Names: Send + Sync {
 pub trait Routes: Send + Sync {
     /// Returns the routes of all stands.
     fn list(&self) -> Answer<'_, RouteList>;
+    /// Returns what Traefik's HTTP provider reads.
+    fn traefik(&self, query: EdgeQuery) -> Answer<'_, TraefikConfig>;
+    /// Returns a piece of configuration for another edge, `nginx` or `haproxy`.
+    fn snippet<'a>(&'a self, edge: &'a str, query: EdgeQuery) -> Answer<'a, EdgeSnippet>;
 }
 
 /// Certificates: those that are given or ordered, the private authority, clients.

@@ -5,7 +5,7 @@ use crate::stop::Stop;
 use crate::table::{Table, Tone};
 use crate::talk::Talk;
 use clap::Subcommand;
-use daas_api::RouteView;
+use daas_api::{EdgeQuery, RouteView};
 use daas_model::StandName;
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,29 @@ pub(crate) enum RouteVerb {
         #[arg(value_name = "STAND", value_parser = stand_name, add = completions::stands())]
         stand: Option<StandName>,
     },
+    /// Writes configuration by which another edge sends the hosts of stands to the ingress.
+    Export {
+        /// The edge.
+        #[arg(value_name = "EDGE")]
+        edge: Edge,
+        /// How the edge reaches the ingress; one of its own addresses if nothing is said.
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        to: Option<String>,
+        /// Where the edge listens, for nginx and haproxy.
+        #[arg(long, value_name = "[ADDRESS:]PORT")]
+        listen: Option<String>,
+    },
+}
+
+/// Edges that are known.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Edge {
+    /// What its HTTP provider reads, as JSON.
+    Traefik,
+    /// A file for `conf.d`.
+    Nginx,
+    /// A file for a further `-f`.
+    Haproxy,
 }
 
 fn stand_name(text: &str) -> Result<StandName, String> {
@@ -33,6 +56,20 @@ pub(crate) async fn run(verb: RouteVerb, talk: &Talk) -> Result<(), Stop> {
                 talk.say("no service of a stand looks like HTTP; `x-daas: routes:` in the compose file names ports");
             }
             Ok(())
+        }
+        RouteVerb::Export { edge, to, listen } => {
+            let query = EdgeQuery { to, listen };
+            let edge = match edge {
+                Edge::Traefik => return talk.json(&talk.client.traefik(&query).await?),
+                Edge::Nginx => "nginx",
+                Edge::Haproxy => "haproxy",
+            };
+            let snippet = talk.client.edge_snippet(edge, &query).await?;
+            if talk.json {
+                talk.json(&snippet)
+            } else {
+                talk.data(snippet.text)
+            }
         }
     }
 }

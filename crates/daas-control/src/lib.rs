@@ -10,6 +10,7 @@ mod builds;
 mod certificates;
 mod datagrams;
 mod doctor;
+mod edge;
 mod events;
 mod images;
 mod in_use;

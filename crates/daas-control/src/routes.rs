@@ -6,7 +6,9 @@ use crate::record::StandRecord;
 use crate::stand_loop::now_ms;
 use crate::status::Status;
 use daas_api::platform::{Answer, Routes};
-use daas_api::{Failure, Phase, RouteList, RouteView, StandState};
+use daas_api::{
+    EdgeQuery, EdgeSnippet, Failure, Phase, RouteList, RouteView, StandState, TraefikConfig,
+};
 use daas_engine::dial::StandNet;
 use daas_ingress::{
     HeaderName, HeaderValue, Mood, Route, Rules, StandRoutes, Standing, Upstream, Wait,
@@ -397,6 +399,22 @@ impl Control {
             .collect()
     }
 
+    /// Returns the hosts of stands that another edge may send here.
+    fn edge_hosts(&self) -> Result<crate::edge::Hosts, Failure> {
+        let mut hosts = crate::edge::Hosts::new();
+        for stored in self.store.list::<StandRecord>("").map_err(Failure::from)? {
+            let http = self
+                .route_plans(&stored.value)
+                .into_iter()
+                .filter(|plan| plan.spec.protocol.is_http());
+            let all = http
+                .flat_map(|plan| self.config.outside.hosts(&plan))
+                .collect();
+            hosts.insert(stored.value.name, all);
+        }
+        Ok(hosts)
+    }
+
     /// Returns where a stand answers by name: one URL for each route, that of the stand's own name first.
     pub(crate) fn urls(&self, stored: &Stored<StandRecord>) -> Vec<String> {
         let own = format!("{}.", stored.value.name);
@@ -548,5 +566,15 @@ impl Routes for Control {
                 items: by_stand.into_values().flatten().collect(),
             })
         })
+    }
+
+    fn traefik(&self, query: EdgeQuery) -> Answer<'_, TraefikConfig> {
+        let make = || crate::edge::traefik(&self.edge_hosts()?, &self.config.outside, &query);
+        Box::pin(std::future::ready(make()))
+    }
+
+    fn snippet<'a>(&'a self, edge: &'a str, query: EdgeQuery) -> Answer<'a, EdgeSnippet> {
+        let make = || crate::edge::snippet(edge, &self.edge_hosts()?, &self.config.outside, &query);
+        Box::pin(std::future::ready(make()))
     }
 }

@@ -3,6 +3,7 @@
 mod builds;
 mod cgroup_v2;
 mod edge;
+mod edges;
 mod load;
 mod names;
 mod pebble;
