@@ -12,12 +12,20 @@ pub const MAX_BUILD_HEAD: usize = 8 << 20;
 /// Asks for an image from a Dockerfile.
 ///
 /// The body is four bytes of length (big-endian), this as JSON, and a tar archive, plain or compressed: the context's files below
-/// `context/`, those of further contexts below `contexts/<name>/`.
+/// `context/`, those of further contexts below `contexts/<name>/`; [`BuildRequest::context`] tells of other forms.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BuildRequest {
-    /// The Dockerfile's text.
+    /// The Dockerfile's text; without it, `file` of the context is read.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub dockerfile: String,
+    /// Where the context is, if not in the archive: `-` says that the body behind the request is the context itself, any archive as it
+    /// is (plain, gzip, zstd, bzip2, xz), or a Dockerfile; an address that it is fetched: a git repository, an archive, or a Dockerfile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Further contexts that are fetched: addresses of git repositories or archives by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub remotes: BTreeMap<String, String>,
     /// How a person names it, relative to the context: `<file>.dockerignore` counts before `.dockerignore`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,

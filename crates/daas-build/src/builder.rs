@@ -110,6 +110,17 @@ impl Builder {
         })
     }
 
+    pub(crate) fn engine(&self) -> &LocalEngine {
+        &self.inner.engine
+    }
+
+    /// Returns whose stands the builds of a project are; builds without one have one of their own.
+    pub(crate) fn project_of(&self, project: Option<&ProjectName>) -> ProjectName {
+        project.cloned().unwrap_or_else(|| {
+            ProjectName::parse("images").expect("a literal that matches the grammar")
+        })
+    }
+
     pub(crate) fn tasks(&self) -> &Supervisor {
         &self.inner.tasks
     }
@@ -221,9 +232,7 @@ impl Builder {
         let epoch = epoch(&request)?;
         let now = epoch.unwrap_or_else(now);
         let ground = Ground {
-            project: request.project.clone().unwrap_or_else(|| {
-                ProjectName::parse("images").expect("a literal that matches the grammar")
-            }),
+            project: self.project_of(request.project.as_ref()),
             limits: request.limits,
             egress: request.egress,
             files: request

@@ -1,5 +1,6 @@
-//! A context comes in as a tar stream.
+//! A context comes in as a tar stream, or is fetched.
 
+use crate::archive::{self, Sniffed};
 use crate::builder::Builder;
 use crate::error::BuildError;
 use crate::stubs::Scratch;
@@ -9,17 +10,20 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// A context that was received; its files end with it.
-#[derive(Debug)]
+/// A context that was received; its files end with the last of its clones.
+#[derive(Debug, Clone)]
 pub struct Context {
-    scratch: Scratch,
+    scratch: Arc<Scratch>,
 }
 
 impl Context {
     /// Makes a context of a folder that ends with it.
     pub(crate) fn of(scratch: Scratch) -> Self {
-        Self { scratch }
+        Self {
+            scratch: Arc::new(scratch),
+        }
     }
 
     /// Returns the folder `name` of what was received; nothing if there is no folder of that name.
@@ -48,6 +52,41 @@ impl Context {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Returns where the part `name` is put; it must not be there yet.
+    pub(crate) fn place(&self, name: &str) -> Result<PathBuf, BuildError> {
+        let path = self.scratch.path().join(name);
+        let valid = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if !valid || name.contains('\0') || fs::symlink_metadata(&path).is_ok() {
+            return Err(BuildError::Context {
+                why: format!(
+                    "it has two parts `{}`, or none can have that name",
+                    name.escape_debug()
+                ),
+            });
+        }
+        if let Some(above) = name.rsplit_once('/').map(|(above, _)| above)
+            && self.part(above).is_none()
+        {
+            let folder = self.scratch.path().join(above);
+            fs::create_dir(&folder).map_err(BuildError::io("make the folder", folder))?;
+        }
+        Ok(path)
+    }
+
+    /// Reads the Dockerfile `file` of the part `context`.
+    ///
+    /// # Errors
+    /// [`BuildError::Context`] if there is none, or if it is too long.
+    pub fn dockerfile(&self, file: &str) -> Result<Vec<u8>, BuildError> {
+        let found = match self.part("context") {
+            Some(part) => read(&part, file)?,
+            None => None,
+        };
+        found.ok_or_else(|| BuildError::Context {
+            why: format!("it has no `{}`", file.escape_debug()),
+        })
     }
 
     /// Returns the folder of all that was received.
@@ -164,17 +203,77 @@ impl Builder {
     /// [`BuildError::Context`] if it is no archive, or a bomb.
     pub fn receive(&self, stream: impl Read) -> Result<Context, BuildError> {
         let scratch = self.scratch()?;
-        let applied = unpack(stream, scratch.path(), &Budget::default()).map_err(|e| {
-            BuildError::Context {
-                why: daas_model::render_chain(&e),
-            }
-        })?;
-        if applied.whiteouts > 0 {
-            return Err(BuildError::Context {
-                why: "it has names that begin with `.wh.`, which mean removed files in an image"
-                    .into(),
-            });
-        }
-        Ok(Context { scratch })
+        unpack_into(stream, scratch.path())?;
+        Ok(Context::of(scratch))
     }
+
+    /// Makes a context without files.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`].
+    pub fn empty_context(&self) -> Result<Context, BuildError> {
+        Ok(Context::of(self.scratch()?))
+    }
+
+    /// Takes a stream that is the whole of a context: an archive, which becomes its part `context`, or a Dockerfile, which is returned. Blocks.
+    ///
+    /// Archives may be compressed by gzip, zstd, bzip2 or xz.
+    ///
+    /// # Errors
+    /// As [`Builder::receive`].
+    pub fn receive_whole(
+        &self,
+        stream: impl Read,
+    ) -> Result<(Context, Option<Vec<u8>>), BuildError> {
+        let context = self.empty_context()?;
+        let dockerfile = context.take_whole("context", stream)?;
+        Ok((context, dockerfile))
+    }
+}
+
+impl Context {
+    /// Unpacks an archive as a part; what is none is a Dockerfile and returned.
+    pub(crate) fn take_whole(
+        &self,
+        part: &str,
+        stream: impl Read,
+    ) -> Result<Option<Vec<u8>>, BuildError> {
+        let failed = |e: std::io::Error| BuildError::Context { why: e.to_string() };
+        match archive::sniff(stream).map_err(failed)? {
+            Sniffed::Archive(stream) => {
+                let folder = self.place(part)?;
+                fs::create_dir(&folder).map_err(BuildError::io("make the folder", &folder))?;
+                unpack_into(stream, &folder)?;
+                Ok(None)
+            }
+            Sniffed::Other(stream) => {
+                let mut text = Vec::new();
+                let limit = daas_spec::dockerfile::MAX_DOCKERFILE as u64;
+                stream
+                    .take(limit + 1)
+                    .read_to_end(&mut text)
+                    .map_err(failed)?;
+                if text.len() as u64 > limit {
+                    return Err(BuildError::Context {
+                        why: format!(
+                            "it is no archive, and as a Dockerfile it has more than {limit} bytes"
+                        ),
+                    });
+                }
+                Ok(Some(text))
+            }
+        }
+    }
+}
+
+fn unpack_into(stream: impl Read, folder: &Path) -> Result<(), BuildError> {
+    let applied = unpack(stream, folder, &Budget::default()).map_err(|e| BuildError::Context {
+        why: daas_model::render_chain(&e),
+    })?;
+    if applied.whiteouts > 0 {
+        return Err(BuildError::Context {
+            why: "it has names that begin with `.wh.`, which mean removed files in an image".into(),
+        });
+    }
+    Ok(())
 }

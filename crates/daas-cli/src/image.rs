@@ -388,7 +388,7 @@ async fn load(file: &Path, talk: &Talk) -> Result<(), Stop> {
     })
 }
 
-fn flow(from: impl AsyncRead + Unpin + Send + 'static) -> ByteFlow {
+pub(crate) fn flow(from: impl AsyncRead + Unpin + Send + 'static) -> ByteFlow {
     stream::try_unfold(from, |mut from| async move {
         let mut piece = vec![0u8; 256 * 1024];
         let n = from.read(&mut piece).await.map_err(|error| {

@@ -7,7 +7,7 @@ use crate::talk::Talk;
 use clap::{Args, ValueEnum};
 use daas_api::{Accepted, BuildRequest, BytesText, LimitsSource, Operation, OperationState};
 use daas_model::{ByteSize, Cpus, Egress, ImageName, ProjectName, Ulimit};
-use daas_spec::dockerfile::Ignore;
+use daas_spec::dockerfile::{Ignore, Remote};
 use daas_tasks::Supervisor;
 use futures_util::TryStreamExt;
 use std::collections::BTreeMap;
@@ -18,12 +18,13 @@ use std::path::{Path, PathBuf};
 /// What is built, and of what.
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// The folder of the context.
+    /// The context: a folder, the address of a git repository, an archive or a Dockerfile, or `-` for an archive or a Dockerfile from
+    /// standard input.
     #[arg(value_name = "CONTEXT", default_value = ".")]
-    context: PathBuf,
-    /// The Dockerfile [default: `Dockerfile` in the context]; `-` is standard input.
+    context: String,
+    /// The Dockerfile [default: `Dockerfile` in the context]; `-` is standard input. Of a context that is no folder, a file in it.
     #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    file: Option<String>,
     /// A name of the image.
     #[arg(short, long = "tag", value_name = "IMAGE", value_parser = image_name)]
     tags: Vec<ImageName>,
@@ -42,7 +43,7 @@ pub(crate) struct Build {
     /// The socket of an SSH agent on the daemon's host: `default` or `NAME=SOCKET`.
     #[arg(long = "ssh", value_name = "AGENT")]
     ssh: Vec<String>,
-    /// A further context: `NAME=FOLDER` or `NAME=docker-image://IMAGE`.
+    /// A further context: `NAME=FOLDER`, `NAME=docker-image://IMAGE`, or `NAME=ADDRESS` of a repository or an archive.
     #[arg(long = "build-context", value_name = "NAME=PLACE", value_parser = pair)]
     contexts: Vec<(String, String)>,
     /// Makes every step anew.
@@ -167,7 +168,15 @@ fn egress(text: &str) -> Result<Egress, String> {
 /// A build that is ready to be sent.
 pub(crate) struct Ready {
     pub(crate) request: BuildRequest,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) files: FilesOf,
+}
+
+/// Where the files of a build come from.
+pub(crate) enum FilesOf {
+    /// Folders here, packed with the names of their parts.
+    Folders(Vec<Part>),
+    /// Standard input, as it is.
+    Input,
 }
 
 pub(crate) async fn run(build: Build, talk: &Talk) -> Result<(), Stop> {
@@ -185,7 +194,10 @@ pub(crate) async fn run(build: Build, talk: &Talk) -> Result<(), Stop> {
 /// Sends a build, shows what it writes, and returns how it ended.
 pub(crate) async fn carry_out(ready: Ready, show: bool, talk: &Talk) -> Result<Operation, Stop> {
     let tasks = Supervisor::new();
-    let files = pack_parts(&tasks, ready.parts);
+    let files = match ready.files {
+        FilesOf::Folders(parts) => pack_parts(&tasks, parts),
+        FilesOf::Input => crate::image::flow(tokio::io::stdin()),
+    };
     let accepted = talk.client.build_image(&ready.request, files).await?;
     watch(&accepted, show, talk).await
 }
@@ -225,18 +237,23 @@ pub(crate) async fn watch(accepted: &Accepted, show: bool, talk: &Talk) -> Resul
 
 impl Build {
     fn ready(self) -> Result<Ready, Stop> {
-        let (dockerfile, file) = self.dockerfile()?;
-        let ignore = ignore_of(&self.context, &file)?;
-        let mut parts = vec![Part {
-            folder: self.context.clone(),
-            name: "context".into(),
-            ignore,
-        }];
-        let mut images = BTreeMap::new();
+        let place = Place::of(&self.context)?;
+        let (dockerfile, file) = self.dockerfile(&place)?;
+        let mut parts = Vec::new();
+        if let Place::Folder(folder) = &place {
+            parts.push(Part {
+                folder: folder.clone(),
+                name: "context".into(),
+                ignore: ignore_of(folder, &file)?,
+            });
+        }
+        let (mut images, mut remotes) = (BTreeMap::new(), BTreeMap::new());
         for (name, place) in &self.contexts {
             if let Some(image) = place.strip_prefix("docker-image://") {
                 let image = image_name(image).map_err(|why| Stop::input("image-name", why))?;
                 images.insert(name.clone(), image);
+            } else if Remote::is_remote(place) {
+                remotes.insert(name.clone(), place.clone());
             } else {
                 let folder = PathBuf::from(place);
                 parts.push(Part {
@@ -246,8 +263,23 @@ impl Build {
                 });
             }
         }
+        let (context, files) = match place {
+            Place::Folder(_) => (None, FilesOf::Folders(parts)),
+            Place::Far(address) => (Some(address), FilesOf::Folders(parts)),
+            Place::Input if parts.is_empty() => (Some("-".to_owned()), FilesOf::Input),
+            Place::Input => {
+                return Err(Stop::input(
+                    "context-twice",
+                    "a context from standard input is all that is sent, so no further context can be a folder",
+                )
+                .hint("give it as an image or an address, or unpack the archive and name its folder")
+                .into());
+            }
+        };
         let request = BuildRequest {
             dockerfile,
+            context,
+            remotes,
             file: Some(file),
             project: self.project,
             names: self.tags,
@@ -286,24 +318,59 @@ impl Build {
             shm_size: self.shm_size,
             ulimits: self.ulimits.into_iter().collect(),
         };
-        Ok(Ready { request, parts })
+        Ok(Ready { request, files })
     }
 
-    /// Returns the Dockerfile and its name for people.
-    fn dockerfile(&self) -> Result<(String, String), Stop> {
-        let mut bytes = Vec::new();
-        let path = match &self.file {
-            Some(file) if file.as_os_str() == "-" => {
+    /// Returns the Dockerfile and its name for people; no text if the context has it, wherever that is.
+    fn dockerfile(&self, place: &Place) -> Result<(String, String), Stop> {
+        match (&self.file, place) {
+            (Some(file), Place::Input) if file == "-" => Err(Stop::input(
+                "stdin-twice",
+                "standard input cannot be the context and the Dockerfile",
+            )
+            .hint("name one of them")
+            .into()),
+            (Some(file), _) if file == "-" => {
+                let mut bytes = Vec::new();
                 std::io::stdin()
                     .lock()
                     .read_to_end(&mut bytes)
                     .map_err(Stop::io("read", "standard input"))?;
-                return Ok((lossy(bytes), "Dockerfile".into()));
+                Ok((lossy(bytes), "Dockerfile".into()))
             }
-            Some(file) => file.clone(),
-            None => self.context.join("Dockerfile"),
-        };
-        read_dockerfile(&path, &self.context)
+            (Some(file), Place::Folder(folder)) => read_dockerfile(Path::new(file), folder),
+            (None, Place::Folder(folder)) => read_dockerfile(&folder.join("Dockerfile"), folder),
+            (file, Place::Far(_) | Place::Input) => {
+                let file = file.clone().unwrap_or_else(|| "Dockerfile".into());
+                Ok((String::new(), file))
+            }
+        }
+    }
+}
+
+/// Where a context is.
+enum Place {
+    Folder(PathBuf),
+    /// Fetched by the daemon.
+    Far(String),
+    /// Standard input.
+    Input,
+}
+
+impl Place {
+    fn of(text: &str) -> Result<Self, Stop> {
+        if text == "-" {
+            return Ok(Self::Input);
+        }
+        match Remote::parse(text) {
+            Ok(Some(_)) => Ok(Self::Far(text.to_owned())),
+            Ok(None) => Ok(Self::Folder(PathBuf::from(text))),
+            Err(fault) => Err(Stop::input(
+                "context-address",
+                format!("cannot use the context `{}`: {fault}", text.escape_debug()),
+            )
+            .into()),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `daas project environment` and `daas project shell`: one image with all that building a project's services needs, and a
 //! developer's shell in it.
 
-use crate::image_build::{Ready, carry_out};
+use crate::image_build::{FilesOf, Ready, carry_out};
 use crate::progress;
 use crate::project_args::ProjectArgs;
 use crate::stand::{build, exec};
@@ -210,7 +210,7 @@ async fn image(outcome: &Outcome, talk: &Talk) -> Result<ImageName, Stop> {
     };
     let ready = Ready {
         request,
-        parts: Vec::new(),
+        files: FilesOf::Folders(Vec::new()),
     };
     progress::verdict(&[carry_out(ready, false, talk).await?])?;
     Ok(name)

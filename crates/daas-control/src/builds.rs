@@ -9,8 +9,8 @@ use daas_api::platform::ByteFlow;
 use daas_api::{
     Accepted, BuildRequest, Caller, Failure, NodeProgress, OperationId, OperationKind, Phase,
 };
-use daas_build::{BuildError, Context, ContextSource, Event};
-use daas_model::{Explain, Kind, NodeName};
+use daas_build::{BuildError, Builder, Context, ContextSource, Event, FarContext};
+use daas_model::{Explain, Kind, Limits, NodeName};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,6 +26,8 @@ use tokio::sync::mpsc;
 const KEPT_LOGS: usize = 200;
 /// How many pieces of an upload may wait for the disk.
 const AHEAD: usize = 16;
+/// How many bytes of an upload that was refused are still read.
+const HEARD_OUT: usize = 64 << 20;
 /// How often a log that is followed is looked at.
 const LOOK: Duration = Duration::from_millis(25);
 
@@ -37,17 +39,85 @@ impl Control {
         files: ByteFlow,
     ) -> Result<Accepted, Failure> {
         tracing::info!(%caller, names = ?head.names, "build an image");
-        let context = self.receive_context(files).await?;
-        let request = self.request(head, &context)?;
+        let mut head = head;
+        let context = self.context_of(&mut head, files).await?;
+        let far = far_contexts(&head, self.limits(&head));
+        // What needs nothing from elsewhere is judged before anything is recorded.
+        let (request, head) = if far.is_empty() {
+            (Some(self.request(head, &context)?), None)
+        } else {
+            (None, Some(head))
+        };
+        let name = match (&request, &head) {
+            (Some(request), _) => request.names.first().cloned(),
+            (None, head) => head.as_ref().and_then(|head| head.names.first().cloned()),
+        };
         let id = self
             .operations
-            .begin_image(OperationKind::Build, request.names.first(), now_ms());
+            .begin_image(OperationKind::Build, name.as_ref(), now_ms());
         let log = Arc::new(BuildLog::open(&self.logs(), &id, self.operations.clone())?);
         let (control, of) = (self.clone(), id.clone());
         self.follow_through(&id, async move {
+            let request = match (request, head) {
+                (Some(request), _) => request,
+                (None, head) => {
+                    let head = head.unwrap_or_default();
+                    control.fetched(head, &context, &far, &log).await?
+                }
+            };
             control.run_build(&of, request, context, log).await
         });
         Ok(started(id))
+    }
+
+    /// Receives the files of a build; a Dockerfile that comes instead of them becomes the request's.
+    async fn context_of(
+        &self,
+        head: &mut BuildRequest,
+        files: ByteFlow,
+    ) -> Result<Context, Failure> {
+        if head.context.as_deref() != Some("-") {
+            return self
+                .unpacked(files, |builder, pieces| builder.receive(pieces))
+                .await;
+        }
+        let whole = |builder: &Builder, pieces: Pieces| builder.receive_whole(pieces);
+        let (context, dockerfile) = self.unpacked(files, whole).await?;
+        if let Some(text) = dockerfile {
+            take_dockerfile(head, text)?;
+        }
+        Ok(context)
+    }
+
+    /// Fetches what a build needs from elsewhere, and completes its request.
+    pub(crate) async fn fetched(
+        &self,
+        mut head: BuildRequest,
+        context: &Context,
+        far: &[FarContext],
+        log: &Arc<BuildLog>,
+    ) -> Result<daas_build::BuildRequest, Failure> {
+        for far in far {
+            let hear = log.clone();
+            let tell = Arc::new(move |event| hear.hear(event));
+            let fetched = self.builder.fetch_context(context, far, tell).await;
+            let dockerfile = fetched.map_err(|error| {
+                log.line(&format!("ERROR {}", daas_model::render_chain(&error)));
+                failure(&error)
+            })?;
+            match dockerfile {
+                Some(text) if far.part == "context" => take_dockerfile(&mut head, text)?,
+                Some(_) => {
+                    return Err(Failure::new(
+                        "build-context",
+                        Kind::Input,
+                        format!("`{}` is neither a repository nor an archive", far.address),
+                    ));
+                }
+                None => {}
+            }
+        }
+        self.request(head, context)
     }
 
     /// Builds as the operation `id`, which somebody else ends.
@@ -79,17 +149,22 @@ impl Control {
         }
     }
 
-    /// Unpacks the files of a build as they come.
-    async fn receive_context(&self, mut files: ByteFlow) -> Result<Context, Failure> {
+    /// Gives the files of a build as they come to `unpack`.
+    async fn unpacked<T: Send + 'static>(
+        &self,
+        mut files: ByteFlow,
+        unpack: impl FnOnce(&Builder, Pieces) -> Result<T, BuildError> + Send + 'static,
+    ) -> Result<T, Failure> {
         let (pieces, from) = mpsc::channel::<Bytes>(AHEAD);
         let builder = self.builder.clone();
         let unpacking = self
             .tasks
             .run_blocking("receive the files of a build", move || {
-                builder.receive(Pieces {
+                let pieces = Pieces {
                     from,
                     piece: Bytes::new(),
-                })
+                };
+                unpack(&builder, pieces)
             });
         let mut broken = None;
         while let Some(piece) = files.next().await {
@@ -97,6 +172,7 @@ impl Control {
                 Ok(piece) => {
                     if pieces.send(piece).await.is_err() {
                         // It has stopped reading: its answer says why.
+                        hear_out(&mut files).await;
                         break;
                     }
                 }
@@ -125,8 +201,14 @@ impl Control {
         head: BuildRequest,
         context: &Context,
     ) -> Result<daas_build::BuildRequest, Failure> {
+        let limits = self.limits(&head);
         let file = head.file.unwrap_or_else(|| "Dockerfile".into());
-        let mut request = daas_build::BuildRequest::new(head.dockerfile.into_bytes());
+        let dockerfile = if head.dockerfile.is_empty() {
+            context.dockerfile(&file)?
+        } else {
+            head.dockerfile.into_bytes()
+        };
+        let mut request = daas_build::BuildRequest::new(dockerfile);
         if let Some(part) = context.part("context") {
             context.ignore(&part, &file)?;
             request.context = Some(part);
@@ -142,13 +224,7 @@ impl Control {
                 request.contexts.insert(name, ContextSource::Folder(part));
             }
         }
-        let default = self.config.limits;
-        request.limits = daas_model::Limits {
-            cpus: head.limits.cpus_milli.unwrap_or(default.cpus),
-            memory: head.limits.memory_bytes.unwrap_or(default.memory),
-            pids: head.limits.pids.unwrap_or(default.pids),
-            disk: head.limits.disk_bytes.unwrap_or(default.disk),
-        };
+        request.limits = limits;
         request.file = file;
         request.project = head.project;
         request.names = head.names;
@@ -174,6 +250,17 @@ impl Control {
         request.shm_size = head.shm_size;
         request.ulimits = head.ulimits;
         Ok(request)
+    }
+
+    /// Returns the ceiling that a build asks for, with the house's own where it does not.
+    pub(crate) fn limits(&self, head: &BuildRequest) -> Limits {
+        let default = self.config.limits;
+        Limits {
+            cpus: head.limits.cpus_milli.unwrap_or(default.cpus),
+            memory: head.limits.memory_bytes.unwrap_or(default.memory),
+            pids: head.limits.pids.unwrap_or(default.pids),
+            disk: head.limits.disk_bytes.unwrap_or(default.disk),
+        }
     }
 
     pub(crate) fn logs(&self) -> PathBuf {
@@ -225,6 +312,53 @@ impl Control {
         );
         Ok(Box::pin(flow))
     }
+}
+
+/// Reads on for a while without a use for it: who is cut off while sending does not read the answer.
+async fn hear_out(files: &mut ByteFlow) {
+    let mut heard = 0;
+    while let Some(Ok(piece)) = files.next().await {
+        heard += piece.len();
+        if heard > HEARD_OUT {
+            return;
+        }
+    }
+}
+
+/// Returns what of a build must be fetched.
+pub(crate) fn far_contexts(head: &BuildRequest, limits: Limits) -> Vec<FarContext> {
+    let own = head.context.iter().filter(|address| *address != "-");
+    let own = own.map(|address| ("context".to_owned(), address));
+    let further = head.remotes.iter();
+    let further = further.map(|(name, address)| (format!("contexts/{name}"), address));
+    // As with BuildKit, this argument is for whoever builds, not for the Dockerfile alone.
+    let keep = head.args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+    let keep_git_dir = keep.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
+    own.chain(further)
+        .map(|(part, address)| FarContext {
+            address: address.clone(),
+            part,
+            project: head.project.clone(),
+            egress: head.egress.unwrap_or_default(),
+            limits,
+            agent: head.ssh.get("default").map(PathBuf::from),
+            keep_git_dir,
+        })
+        .collect()
+}
+
+/// Makes a Dockerfile that came instead of files the request's, which must have none.
+fn take_dockerfile(head: &mut BuildRequest, text: Vec<u8>) -> Result<(), Failure> {
+    if !head.dockerfile.is_empty() || text.is_empty() {
+        return Err(Failure::new(
+            "build-context",
+            Kind::Input,
+            "the context is no archive, and no Dockerfile is wanted",
+        )
+        .hint("send a tar archive, or the Dockerfile alone"));
+    }
+    head.dockerfile = String::from_utf8_lossy(&text).into_owned();
+    Ok(())
 }
 
 /// Says what a failed build means at the doors.

@@ -5,7 +5,7 @@
 
 use crate::binds::project_folder;
 use crate::building::Building;
-use crate::builds::BuildLog;
+use crate::builds::{BuildLog, far_contexts};
 use crate::operations::{caught, daemon_ends, end};
 use crate::platform::Control;
 use crate::stand_loop::now_ms;
@@ -16,7 +16,7 @@ use daas_api::{
 use daas_build::{Context, Gathered, OnBehalfOf};
 use daas_model::{Egress, ImageName, Kind, ProjectName, StandId, StandName};
 use daas_spec::described::PackagesImage;
-use daas_spec::dockerfile::{Ignore, MAX_DOCKERFILE, read_dockerfile};
+use daas_spec::dockerfile::{Ignore, MAX_DOCKERFILE, Remote, read_dockerfile};
 use daas_spec::{Outcome, ServiceBuild};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -222,8 +222,14 @@ impl Control {
             .because("the daemon knows no agent of who asks")
             .hint("build it first: `daas image build --ssh default`, or name its socket as root: `ssh: [default=/run/agent.sock]`"));
         }
+        for place in build.additional_contexts.values().filter(|p| is_folder(p)) {
+            files.folder(place, &build.service)?;
+        }
         let dockerfile = if let Some(text) = &build.dockerfile_inline {
             text.clone().into_bytes()
+        } else if build.far_context().is_some() {
+            // It is read when it has come.
+            return Ok(Vec::new());
         } else {
             let context = files.folder(&build.context, &build.service)?;
             let name = build.dockerfile.as_deref().unwrap_or("Dockerfile");
@@ -233,11 +239,8 @@ impl Control {
         let Some(file) = parsed.dockerfile else {
             return Err(Failure::of_project(&parsed.diagnostics));
         };
-        if !build.bare && file.needs_context() {
+        if !build.bare && build.far_context().is_none() && file.needs_context() {
             files.folder(&build.context, &build.service)?;
-        }
-        for place in build.additional_contexts.values().filter(|p| is_folder(p)) {
-            files.folder(place, &build.service)?;
         }
         Ok(dockerfile)
     }
@@ -314,6 +317,8 @@ impl Control {
             .await?;
         let head = daas_api::BuildRequest {
             dockerfile: String::from_utf8_lossy(&planned.dockerfile).into_owned(),
+            context: build.far_context().map(str::to_owned),
+            remotes: build.far_contexts(),
             file: Some(file_of(build)),
             project: builds.project.clone(),
             names: std::iter::once(build.image.clone())
@@ -356,14 +361,16 @@ impl Control {
                 }
             }
         });
-        let request = self.request(head, &context)?;
-        self.run_build(&planned.operation, request, context, Arc::new(log))
+        let (log, far) = (Arc::new(log), far_contexts(&head, self.limits(&head)));
+        let request = self.fetched(head, &context, &far, &log).await?;
+        self.run_build(&planned.operation, request, context, log)
             .await
     }
 
     fn gather(&self, build: &ServiceBuild, files: &Files) -> Result<Context, Failure> {
         let mut parts = Vec::new();
-        if !build.bare && files.root.is_some() && Path::new(&build.context).exists() {
+        let is_near = !build.bare && build.far_context().is_none();
+        if is_near && files.root.is_some() && Path::new(&build.context).exists() {
             let folder = files.folder(&build.context, &build.service)?;
             parts.push(Gathered {
                 ignore: ignore(&folder, &file_of(build), files.who)?,
@@ -489,7 +496,7 @@ impl ServiceBuilds {
 
 /// Whether a further context is a folder.
 fn is_folder(place: &str) -> bool {
-    !place.contains("://") && !place.starts_with("service:")
+    !place.contains("://") && !place.starts_with("service:") && !Remote::is_remote(place)
 }
 
 /// How a person names the Dockerfile.
@@ -530,7 +537,10 @@ fn secrets(
     for secret in &build.secrets {
         let content = match (&secret.file, &secret.environment) {
             (Some(file), _) => {
-                let root = files.folder(&build.context, &build.service)?;
+                let root = match (build.far_context(), &files.root) {
+                    (Some(_), Some(root)) => root.clone(),
+                    _ => files.folder(&build.context, &build.service)?,
+                };
                 files.read(&root, file, MAX_SECRET)?
             }
             (None, Some(name)) => match env.get(name) {

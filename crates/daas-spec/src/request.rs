@@ -1,4 +1,5 @@
 use crate::described::Described;
+use crate::dockerfile::Remote;
 use daas_model::{
     ByteSize, Cpus, Diagnostics, Egress, ImageName, Limits, Place, Policy, ProjectName, Severity,
     Span, StandKind, StandSpec, Ulimit,
@@ -149,7 +150,7 @@ pub struct ServiceBuild {
     pub service: String,
     /// The image's name: the service's `image`, or `<project>-<service>`.
     pub image: ImageName,
-    /// The folder of the context, absolute.
+    /// The folder of the context, absolute, or the address that it is fetched from.
     pub context: String,
     /// Whether nothing of the context is needed: a description that names no file of it.
     #[serde(default)]
@@ -164,7 +165,7 @@ pub struct ServiceBuild {
     pub target: Option<String>,
     /// Labels over those of the file.
     pub labels: BTreeMap<String, String>,
-    /// Further contexts: folders, absolute, or addresses (`docker-image://`, `packages://`, `service:`).
+    /// Further contexts: folders, absolute, or addresses (`docker-image://`, `packages://`, `service:`, and what is fetched).
     pub additional_contexts: BTreeMap<String, String>,
     /// Further names.
     pub tags: Vec<ImageName>,
@@ -193,6 +194,22 @@ pub struct ServiceBuild {
 }
 
 impl ServiceBuild {
+    /// Returns the address of the context, if it is fetched.
+    #[must_use]
+    pub fn far_context(&self) -> Option<&str> {
+        (!self.bare && Remote::is_remote(&self.context)).then_some(self.context.as_str())
+    }
+
+    /// Returns the addresses of further contexts that are fetched, by name.
+    #[must_use]
+    pub fn far_contexts(&self) -> BTreeMap<String, String> {
+        self.additional_contexts
+            .iter()
+            .filter(|(_, place)| Remote::is_remote(place))
+            .map(|(name, place)| (name.clone(), place.clone()))
+            .collect()
+    }
+
     pub(crate) fn new(image: ImageName) -> Self {
         Self {
             service: String::new(),

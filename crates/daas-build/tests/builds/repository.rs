@@ -1,4 +1,8 @@
 //! Git repositories of a test, served over HTTP by git itself.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
 
 use crate::web::{Question, Reply, Web};
 use std::io::Write;

@@ -1,4 +1,8 @@
 //! A web server of a test: what it answers is a function of what it is asked.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,6 +1,6 @@
 //! Images of a project's services are built before its stands come up.
 
-use crate::image_build::{Ready, carry_out, ignore_of, read_dockerfile};
+use crate::image_build::{FilesOf, Ready, carry_out, ignore_of, read_dockerfile};
 use crate::pack::Part;
 use crate::progress;
 use crate::stop::Stop;
@@ -63,13 +63,17 @@ async fn one(outcome: &Outcome, build: &ServiceBuild, talk: &Talk) -> Result<(),
     let context = Path::new(&build.context);
     let (dockerfile, file) = match &build.dockerfile_inline {
         Some(text) => (text.clone(), "Dockerfile".to_owned()),
+        None if build.far_context().is_some() => {
+            let name = build.dockerfile.as_deref().unwrap_or("Dockerfile");
+            (String::new(), name.to_owned())
+        }
         None => {
             let name = build.dockerfile.as_deref().unwrap_or("Dockerfile");
             read_dockerfile(&context.join(name), context)?
         }
     };
     let mut parts = Vec::new();
-    if !build.bare {
+    if !build.bare && build.far_context().is_none() {
         parts.push(Part {
             folder: context.to_owned(),
             name: "context".into(),
@@ -77,7 +81,11 @@ async fn one(outcome: &Outcome, build: &ServiceBuild, talk: &Talk) -> Result<(),
         });
     }
     let mut images = BTreeMap::new();
+    let remotes = build.far_contexts();
     for (name, place) in &build.additional_contexts {
+        if remotes.contains_key(name) {
+            continue;
+        }
         match image_of(place, &outcome.builds, talk).await? {
             Some(image) => {
                 images.insert(name.clone(), image);
@@ -91,6 +99,8 @@ async fn one(outcome: &Outcome, build: &ServiceBuild, talk: &Talk) -> Result<(),
     }
     let request = BuildRequest {
         dockerfile,
+        context: build.far_context().map(str::to_owned),
+        remotes,
         file: Some(file),
         project: outcome.project.clone(),
         names: std::iter::once(build.image.clone())
@@ -116,7 +126,8 @@ async fn one(outcome: &Outcome, build: &ServiceBuild, talk: &Talk) -> Result<(),
         ulimits: build.ulimits.clone(),
         ..BuildRequest::default()
     };
-    let operation = carry_out(Ready { request, parts }, true, talk).await?;
+    let files = FilesOf::Folders(parts);
+    let operation = carry_out(Ready { request, files }, true, talk).await?;
     progress::verdict(&[operation])
 }
 

@@ -1,6 +1,7 @@
 //! `build`: how the image of a service is made.
 
 use super::{Desk, Who};
+use crate::dockerfile::Remote;
 use crate::node::{At, Entry, Map, Node, Value};
 use crate::path;
 use crate::request::{BuildSecret, ServiceBuild};
@@ -8,13 +9,6 @@ use crate::template::short;
 use crate::value;
 use daas_model::{Diagnostic, ImageName, Severity};
 use std::collections::BTreeMap;
-
-/// Tells whether a context is fetched instead of read: a URL or a git repository.
-fn is_remote(text: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"]
-        .iter()
-        .any(|scheme| text.starts_with(scheme))
-}
 
 /// Reads the `build` of a service whose image is `image`; its faults are told, and nothing is returned then.
 pub(super) fn read(
@@ -68,7 +62,8 @@ pub(super) fn read(
         let key = who.key("build.additional_contexts");
         let text = place_of.unwrap_or_default();
         // `docker-image://`, `packages://`, `service:` and the like stay as they are.
-        let place = if text.contains("://") || text.starts_with("service:") {
+        let is_other = text.contains("://") && !Remote::is_remote(&text);
+        let place = if is_other || text.starts_with("service:") {
             text
         } else {
             place(desk, &key, at, &text)?
@@ -83,18 +78,21 @@ pub(super) fn read(
     Some(build)
 }
 
-/// Makes a context's place absolute; what would have to be fetched is refused.
+/// Makes a context's place absolute; an address stays as it is.
 fn place(desk: &mut Desk<'_, '_>, key: &str, at: At, text: &str) -> Option<String> {
-    if is_remote(text) || text.ends_with(".git") {
-        desk.report().say(
-            at,
-            Diagnostic::error("context-remote", format!("{key} is `{}`", short(text)))
-                .because("a context is a folder here; nothing is fetched for it yet")
-                .hint("clone the repository beside the project and name its folder"),
-        );
-        return None;
+    match Remote::parse(text) {
+        Ok(Some(_)) => Some(text.to_owned()),
+        Ok(None) => Some(path::join(desk.reading.report.base(at), text)),
+        Err(fault) => {
+            desk.report().say(
+                at,
+                Diagnostic::error("context-address", format!("{key} is `{}`", short(text)))
+                    .because(fault.to_string())
+                    .hint("write `https://host/path.git#branch:folder`, or a folder"),
+            );
+            None
+        }
     }
-    Some(path::join(desk.reading.report.base(at), text))
 }
 
 fn texts(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, build: &mut ServiceBuild) {

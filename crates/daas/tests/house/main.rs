@@ -2,13 +2,20 @@
 
 mod builds;
 mod cgroup_v2;
+mod contexts;
 mod edge;
 mod edges;
 mod load;
 mod names;
 mod pebble;
 mod registry_tls;
+#[path = "../../../daas-build/tests/builds/repository.rs"]
+#[expect(dead_code, reason = "the tests of the builder ask for more")]
+mod repository;
 mod systemd;
 mod tls;
 mod trials;
 mod trust;
+#[path = "../../../daas-build/tests/builds/web.rs"]
+#[expect(dead_code, reason = "the tests of the builder look at what was asked")]
+mod web;
