@@ -65,6 +65,9 @@ pub struct BuildRequest {
     /// Whether commands have no network at all.
     #[serde(default)]
     pub no_network: bool,
+    /// Whether commands are in the network of the host, which only a project with the grant `host-namespace:network` may ask for.
+    #[serde(default)]
+    pub host_network: bool,
     /// The way out of commands that have a network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

@@ -229,6 +229,7 @@ impl Builder {
         let plan = file
             .plan(&inputs)
             .map_err(|diagnostics| BuildError::Dockerfile { diagnostics })?;
+        request.check_rights(&file, &plan)?;
         let epoch = epoch(&request)?;
         let now = epoch.unwrap_or_else(now);
         let ground = Ground {

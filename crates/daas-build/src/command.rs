@@ -7,8 +7,9 @@ use crate::job::{Job, at_step};
 use crate::mask::Mask;
 use crate::mounts::{CacheMount, Mounts};
 use crate::progress::Event;
+use crate::request::BuildNetwork;
 use crate::stage::{Stage, draft, wrong};
-use crate::stand::Command;
+use crate::stand::{Command, Network};
 use crate::state::State;
 use crate::stubs::{self, Scratch};
 use daas_engine::{AUTHORITIES_BEGIN, AUTHORITIES_END, Ids, ImageFacts, Over};
@@ -40,8 +41,9 @@ pub(crate) async fn run(
     for mount in &action.mounts {
         mounts.add(stage, state, step, mount).await?;
     }
-    let network = job.request.network && action.network != RunNetwork::None;
-    if network && job.request.egress != Egress::None {
+    let network = network(job, step, action.network)?;
+    let way_out = job.request.egress != Egress::None || network == Network::Host;
+    if network != Network::None && way_out {
         mounts.trust(job, step)?;
     }
     let key = key(job, state, &argv, &mounts, network);
@@ -60,6 +62,20 @@ pub(crate) async fn run(
     state.push(packed, layer, job.now, &step.text);
     begun.done(false);
     Ok(())
+}
+
+/// Returns what a command is connected to.
+fn network(job: &Job, step: &Step, wanted: RunNetwork) -> Result<Network, BuildError> {
+    Ok(match (wanted, job.request.network) {
+        (RunNetwork::None, _) | (RunNetwork::Default, BuildNetwork::None) => Network::None,
+        (RunNetwork::Default, BuildNetwork::Own) => Network::Stand,
+        (RunNetwork::Host, _) | (RunNetwork::Default, BuildNetwork::Host) => {
+            // Here for triggers of base images, which nobody could look at before.
+            let asks = format!("`{}` in line {}", step.text, step.at.line);
+            job.request.check_host_network(&asks)?;
+            Network::Host
+        }
+    })
 }
 
 /// Returns what is run; a script becomes a file that is mounted.
@@ -101,7 +117,7 @@ fn argv(
     })
 }
 
-fn key(job: &Job, state: &State, argv: &[String], mounts: &Mounts, network: bool) -> Digest {
+fn key(job: &Job, state: &State, argv: &[String], mounts: &Mounts, network: Network) -> Digest {
     let mut key = state.key(job.project(), "RUN");
     key.texts(argv);
     key.texts(
@@ -114,8 +130,11 @@ fn key(job: &Job, state: &State, argv: &[String], mounts: &Mounts, network: bool
     key.texts([
         state.config.user.as_str(),
         state.working_dir(),
-        &format!("{network} {:?}", job.epoch),
+        &format!("{} {:?}", network != Network::None, job.epoch),
     ]);
+    if network == Network::Host {
+        key.texts(["network of the host"]);
+    }
     key.texts(&mounts.words);
     for (name, addresses) in &job.request.extra_hosts {
         key.texts([format!("host {name} {addresses:?}")]);
@@ -133,7 +152,7 @@ async fn execute(
     step: &Step,
     argv: Vec<String>,
     mut mounts: Mounts,
-    network: bool,
+    network: Network,
     number: u32,
     key: &Digest,
 ) -> Result<(daas_image::Packed, daas_image::Layer), BuildError> {

@@ -4,23 +4,24 @@
 //! namespace, filter, ceiling and way out. What a hostile server makes of git stays there. It reads no configuration but what is given here:
 //! no hooks, no templates, no helpers, no attributes of the system, and no protocol but HTTP, SSH and git's own, for submodules too.
 
+use crate::agent::Agent;
 use crate::builder::Builder;
 use crate::caches::size_of;
 use crate::error::BuildError;
 use crate::fetch_error::FetchError;
 use crate::follow::Piece;
 use crate::mounts;
-use crate::stand::{BuildStand, Command};
+use crate::stand::{BuildStand, Command, Network};
 use crate::stubs::{self, Scratch};
 use daas_engine::{Ids, ImageFacts, Over};
 use daas_image::Merged;
 use daas_keeper::launch::{BindOwners, MountLaunch, MountLaunchSource};
-use daas_model::{ByteSize, Egress, HostOwner, NodeName};
+use daas_model::{ByteSize, Egress, NodeName};
 use daas_spec::dockerfile::GitRemote;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -268,10 +269,10 @@ impl Git<'_> {
     ) -> Result<String, FetchError> {
         let number = NODES.fetch_add(1, Ordering::Relaxed);
         let name = NodeName::parse(&format!("git-{number}")).expect("digits match the grammar");
-        let (over, stubs) = self.over(number, arguments).await?;
+        let (over, stubs, agent) = self.over(number, arguments).await?;
         let command = Command {
             over,
-            network: true,
+            network: Network::Stand,
             files: Vec::new(),
         };
         let said: Arc<Mutex<(Vec<u8>, Vec<u8>)>> = Arc::default();
@@ -295,7 +296,7 @@ impl Git<'_> {
             }
         };
         self.stand.forget(&name).await?;
-        drop(stubs);
+        drop((stubs, agent));
         let said = said.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.code == 0 && ended.ceiling.is_none() {
             return Ok(String::from_utf8_lossy(&said.0).into_owned());
@@ -317,11 +318,24 @@ impl Git<'_> {
     }
 
     /// A root that holds this machine's programs and nothing else of it.
-    async fn over(&self, number: u32, arguments: &[&str]) -> Result<(Over, Scratch), FetchError> {
-        let (place, agent) = (self.place.clone(), self.agent.clone());
+    async fn over(
+        &self,
+        number: u32,
+        arguments: &[&str],
+    ) -> Result<(Over, Scratch, Option<Agent>), FetchError> {
+        let place = self.place.clone();
+        let agent = match &self.agent {
+            Some(socket) => {
+                let folder = place.join(format!("agent-{number}"));
+                let agent = Agent::open(self.builder.tasks(), socket, folder, (0, 0), 0o600);
+                Some(agent.map_err(BuildError::io("speak to the agent at", socket))?)
+            }
+            None => None,
+        };
+        let socket = agent.as_ref().map(Agent::path);
         let authorities = self.builder.settings().certificates.clone();
         let prepared = self.builder.waiting("prepare git", move || {
-            prepare(&place, number, agent.as_deref(), authorities.as_deref())
+            prepare(&place, number, socket.as_deref(), authorities.as_deref())
                 .map_err(BuildError::io("prepare git in", &place))
         });
         let (mounts, named, stubs, lowers) = prepared.await?;
@@ -355,7 +369,7 @@ impl Git<'_> {
             },
             mounts,
         };
-        Ok((over, stubs))
+        Ok((over, stubs, agent))
     }
 
     /// Waits until what git has written is more than the build may have: it lies on the host's disk.
@@ -422,17 +436,8 @@ fn prepare(
         targets.push((target, false));
     }
     if let Some(socket) = agent {
-        let meta = fs::metadata(socket)?;
         let target = "/run/agent.sock".to_owned();
-        mounts.push(bind(
-            socket,
-            &target,
-            false,
-            BindOwners::RootIs(HostOwner {
-                uid: meta.uid(),
-                gid: meta.gid(),
-            }),
-        ));
+        mounts.push(bind(socket, &target, false, BindOwners::AsOnHost));
         named.insert("SSH_AUTH_SOCK".to_owned(), target.clone());
         targets.push((target, false));
     }

@@ -6,6 +6,7 @@
 //!
 //! Not here: reading Dockerfiles (`daas-spec`), the store of images and layers (`daas-image`), running (`daas-engine`), who may build (`daas-control`).
 
+mod agent;
 mod archive;
 mod bring;
 mod builder;
@@ -45,5 +46,5 @@ pub use fetch_error::FetchError;
 pub use follow::Piece;
 pub use gather::{Gathered, OnBehalfOf};
 pub use progress::{Event, Teller};
-pub use request::{BuildRequest, ContextSource};
+pub use request::{BuildNetwork, BuildRequest, ContextSource};
 pub use sbom::{debian_packages, sbom};

@@ -1,5 +1,6 @@
 //! `RUN --mount`: what a command gets beside its root, and what of it counts for its key.
 
+use crate::agent::Agent;
 use crate::caches::{Area, Wanted};
 use crate::error::BuildError;
 use crate::job::{Job, Tree, at_step};
@@ -8,11 +9,10 @@ use crate::state::State;
 use crate::transfer::Transfer;
 use daas_image::Digest;
 use daas_keeper::launch::{BindOwners, MountLaunch, MountLaunchSource};
-use daas_model::{ByteSize, FileGrant, FileName, HostOwner};
+use daas_model::{ByteSize, FileGrant, FileName};
 use daas_spec::dockerfile::{Mount, MountKind, Step};
 use rustix::fs::FileType;
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 /// What a command gets mounted.
@@ -27,6 +27,8 @@ pub(crate) struct Mounts {
     pub(crate) targets: Vec<(String, bool)>,
     /// Caches.
     pub(crate) caches: Vec<CacheMount>,
+    /// What the sockets of agents are served by.
+    pub(crate) agents: Vec<Agent>,
     /// What counts for the key.
     pub(crate) words: Vec<String>,
 }
@@ -264,9 +266,9 @@ impl Mounts {
         let MountKind::Ssh {
             id,
             required,
+            mode,
             uid,
             gid,
-            ..
         } = &mount.kind
         else {
             return Ok(());
@@ -281,34 +283,32 @@ impl Mounts {
                 Ok(())
             };
         };
-        if (uid.unwrap_or(0), gid.unwrap_or(0)) != (0, 0) {
-            return Err(bad(
-                step,
-                "the socket of an agent belongs to root inside".into(),
-                "leave `uid` and `gid` out",
-            ));
-        }
+        let agent = Agent::open(
+            job.builder.tasks(),
+            socket,
+            job.place("agent"),
+            (uid.unwrap_or(0), gid.unwrap_or(0)),
+            mode.unwrap_or(0o600),
+        )
+        .map_err(BuildError::io("speak to the agent at", socket))?;
         let target = if target.is_empty() {
-            "/run/buildkit/ssh_agent.0".to_owned()
+            format!("/run/buildkit/ssh_agent.{}", self.agents.len())
         } else {
             target
         };
-        let meta = std::fs::metadata(socket)
-            .map_err(BuildError::io("find the socket of an agent at", socket))?;
         self.environment
-            .insert("SSH_AUTH_SOCK".into(), target.clone());
+            .entry("SSH_AUTH_SOCK".into())
+            .or_insert_with(|| target.clone());
         self.targets.push((target.clone(), false));
         self.list.push(MountLaunch {
             source: MountLaunchSource::Bind {
-                path: socket.clone(),
-                owners: BindOwners::RootIs(HostOwner {
-                    uid: meta.uid(),
-                    gid: meta.gid(),
-                }),
+                path: agent.path(),
+                owners: BindOwners::AsOnHost,
             },
             target,
             read_only: false,
         });
+        self.agents.push(agent);
         Ok(())
     }
 }

@@ -36,10 +36,21 @@ pub(crate) struct Ground {
     pub(crate) ulimits: BTreeMap<String, daas_model::Ulimit>,
 }
 
+/// What a command is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// Nothing.
+    None,
+    /// The build's own network, with its way out.
+    Stand,
+    /// That of the host: somebody has granted it.
+    Host,
+}
+
 /// One command to run.
 pub(crate) struct Command {
     pub(crate) over: Over,
-    pub(crate) network: bool,
+    pub(crate) network: Network,
     /// Files of secrets.
     pub(crate) files: Vec<daas_model::FileGrant>,
 }
@@ -133,10 +144,10 @@ impl BuildStand {
             ImageName::parse("step").expect("a literal that matches the grammar"),
         );
         node.hostname = Some("build".into());
-        node.network = if command.network {
-            NetworkMode::Networks(vec![attachment()])
-        } else {
-            NetworkMode::None
+        node.network = match command.network {
+            Network::Stand => NetworkMode::Networks(vec![attachment()]),
+            Network::None => NetworkMode::None,
+            Network::Host => NetworkMode::Host,
         };
         node.extra_hosts.clone_from(&self.ground.extra_hosts);
         node.files.clone_from(&command.files);

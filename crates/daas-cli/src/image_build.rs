@@ -52,9 +52,15 @@ pub(crate) struct Build {
     /// Compares base images with their registries.
     #[arg(long)]
     pull: bool,
-    /// The network of commands: default or none.
-    #[arg(long, value_name = "NETWORK", value_parser = network, default_value = "default", hide_default_value = true, action = clap::ArgAction::Set)]
-    network: bool,
+    /// The network of commands: default, none, or by a grant of the project host.
+    #[arg(
+        long,
+        value_name = "NETWORK",
+        default_value = "default",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    network: Network,
     /// The way out of commands that have a network: none, proxy or full.
     #[arg(long, value_name = "WAY", value_parser = egress)]
     egress: Option<Egress>,
@@ -93,6 +99,17 @@ pub(crate) struct Build {
         hide_default_value = true
     )]
     progress: Shown,
+}
+
+/// What commands are connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    /// A network of the build's own.
+    Default,
+    /// Nothing.
+    None,
+    /// The network of the host.
+    Host,
 }
 
 /// How a build is shown.
@@ -145,19 +162,6 @@ fn ulimit(text: &str) -> Result<(String, Ulimit), String> {
         return Err("the soft limit is above the hard one".into());
     }
     Ok((name.to_owned(), Ulimit { soft, hard }))
-}
-
-/// Tells whether commands have a network.
-fn network(text: &str) -> Result<bool, String> {
-    match text {
-        "default" => Ok(true),
-        "none" => Ok(false),
-        "host" => Err(
-            "the host's network is for nobody's build; `--egress` says which way out commands have"
-                .into(),
-        ),
-        _ => Err("write `default` or `none`".into()),
-    }
 }
 
 fn egress(text: &str) -> Result<Egress, String> {
@@ -299,7 +303,8 @@ impl Build {
             images,
             no_cache: self.no_cache,
             pull: self.pull,
-            no_network: !self.network,
+            no_network: self.network == Network::None,
+            host_network: self.network == Network::Host,
             egress: self.egress,
             limits: LimitsSource {
                 cpus_milli: self.cpus,

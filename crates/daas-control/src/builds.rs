@@ -9,7 +9,7 @@ use daas_api::platform::ByteFlow;
 use daas_api::{
     Accepted, BuildRequest, Caller, Failure, NodeProgress, OperationId, OperationKind, Phase,
 };
-use daas_build::{BuildError, Builder, Context, ContextSource, Event, FarContext};
+use daas_build::{BuildError, BuildNetwork, Builder, Context, ContextSource, Event, FarContext};
 use daas_model::{Explain, Kind, Limits, NodeName};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
@@ -243,7 +243,14 @@ impl Control {
             .collect();
         request.no_cache = head.no_cache;
         request.pull = head.pull;
-        request.network = !head.no_network;
+        request.network = match (head.no_network, head.host_network) {
+            (true, _) => BuildNetwork::None,
+            (false, true) => BuildNetwork::Host,
+            (false, false) => BuildNetwork::Own,
+        };
+        if let Some(project) = &request.project {
+            request.policy = self.policy(project)?;
+        }
         request.egress = head.egress.unwrap_or_default();
         request.platform = head.platform;
         request.extra_hosts = head.extra_hosts;

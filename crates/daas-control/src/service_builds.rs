@@ -342,6 +342,7 @@ impl Control {
             no_cache: build.no_cache,
             pull: build.pull,
             no_network: build.network.as_deref() == Some("none"),
+            host_network: build.network.as_deref() == Some("host"),
             egress: Some(builds.egress),
             platform: build.platforms.first().cloned(),
             extra_hosts: build.extra_hosts.clone(),

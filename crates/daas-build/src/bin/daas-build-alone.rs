@@ -171,6 +171,10 @@ async fn one(
         Some("full") => Egress::Full,
         _ => Egress::None,
     };
+    for grant in request["grants"].as_array().into_iter().flatten() {
+        let grant = daas_model::Grant::parse(grant.as_str().unwrap_or_default())?;
+        wanted.policy.grants.insert(grant);
+    }
     wanted.secrets = map(request, "secrets")
         .into_iter()
         .map(|(id, content)| (id, content.into_bytes()))

@@ -7,6 +7,7 @@
 mod fetches;
 mod ground;
 mod repository;
+mod rights;
 mod web;
 
 use ground::{BASE, Place};

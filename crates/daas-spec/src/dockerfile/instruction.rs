@@ -221,7 +221,7 @@ pub enum RunCommand {
     },
 }
 
-/// `RUN --network`; `host` is refused when the file is read.
+/// `RUN --network`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RunNetwork {
     /// What the build's policy gives.
@@ -229,4 +229,6 @@ pub enum RunNetwork {
     Default,
     /// No network, whatever the policy gives.
     None,
+    /// The network of the host: only by a grant.
+    Host,
 }

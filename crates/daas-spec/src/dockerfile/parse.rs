@@ -751,22 +751,14 @@ impl Reader<'_, '_> {
         match word.raw.as_str() {
             "default" => Some(RunNetwork::Default),
             "none" => Some(RunNetwork::None),
-            "host" => {
-                self.error(
-                    word.at,
-                    "network-host",
-                    "a build does not get the host's network".to_owned(),
-                    "leave the flag out: the network that the build's policy gives is used",
-                );
-                None
-            }
+            "host" => Some(RunNetwork::Host),
             other => {
                 let other = short(other).into_owned();
                 self.error(
                     word.at,
                     "network-unknown",
                     format!("there is no network `{other}`"),
-                    "write `default` or `none`",
+                    "write `default`, `none` or `host`",
                 );
                 None
             }

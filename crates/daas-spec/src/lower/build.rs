@@ -7,7 +7,7 @@ use crate::path;
 use crate::request::{BuildSecret, ServiceBuild};
 use crate::template::short;
 use crate::value;
-use daas_model::{Diagnostic, ImageName, Severity};
+use daas_model::{Diagnostic, Grant, ImageName, Severity};
 use std::collections::BTreeMap;
 
 /// Reads the `build` of a service whose image is `image`; its faults are told, and nothing is returned then.
@@ -105,6 +105,19 @@ fn texts(desk: &mut Desk<'_, '_>, who: Who<'_>, map: &Map, build: &mut ServiceBu
     build.dockerfile_inline = text("dockerfile_inline");
     build.target = text("target");
     build.network = text("network");
+    if build.network.as_deref() == Some("host")
+        && let Some(node) = map.get("network")
+    {
+        desk.granted(
+            node.at,
+            &Grant::HostNamespace("network".to_owned()),
+            format!(
+                "the build of service `{}` asks for the host's network",
+                who.name
+            ),
+            "a command on the host's network reaches everything that the host reaches, and other stands",
+        );
+    }
     if build.dockerfile.is_some()
         && build.dockerfile_inline.is_some()
         && let Some(node) = map.get("dockerfile_inline")

@@ -290,3 +290,19 @@ fn a_project_in_the_root_folder_owns_nothing_of_the_host() {
         ["grant-missing"]
     );
 }
+
+#[test]
+fn a_build_on_the_network_of_the_host_needs_the_grant_of_a_node_there() {
+    let file = service("build: {context: ., network: host}");
+    let outcome = read(&file);
+    assert!(outcome.spec.is_none());
+    insta::assert_snapshot!(told(&outcome), @"
+    error[grant-missing]: the build of service `s` asks for the host's network
+      --> compose.yaml:4:34
+      caused by: a command on the host's network reaches everything that the host reaches, and other stands
+      hint: an administrator may allow it: `daas project grant shop host-namespace:network`
+    ");
+    let outcome = read_granted(&file, &[Grant::HostNamespace("network".into())]);
+    assert_eq!(codes(&outcome), ["granted"]);
+    assert_eq!(outcome.builds[0].network.as_deref(), Some("host"));
+}

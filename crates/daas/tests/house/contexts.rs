@@ -241,3 +241,63 @@ fn root_a_service_is_built_from_a_repository_by_the_daemon_and_by_the_command_li
     assert_eq!(pages(), "thirdfirst");
     api.down("far").unwrap();
 }
+
+#[test]
+fn root_a_build_is_on_the_network_of_the_host_once_its_project_may() {
+    let bed = bed();
+    let folder = tree(
+        &bed,
+        &[(
+            "Dockerfile",
+            "FROM trial:latest\nRUN --network=host [\"/bin/busybox\", \"sh\", \"-c\", \"/bin/busybox readlink /proc/self/ns/net > /word\"]\n",
+        )],
+    );
+    let compose =
+        "name: near\nservices:\n  web:\n    build: .\n    command: [/bin/busybox, sleep, '1000']\n";
+    fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+    let build = [
+        "image",
+        "build",
+        "--project",
+        "near",
+        "--tag",
+        "near:1",
+        ".",
+    ];
+    let said = daas(&bed, folder.path(), &build, b"");
+    let words = String::from_utf8_lossy(&said.stderr);
+    assert!(!said.status.success());
+    let hint = "daas project grant near host-namespace:network";
+    assert!(
+        words.contains("error[build-forbidden]")
+            && words.contains("in line 2")
+            && words.contains(hint),
+        "{words}"
+    );
+    let said = daas(
+        &bed,
+        folder.path(),
+        &["project", "grant", "near", "host-namespace:network"],
+        b"",
+    );
+    assert!(
+        said.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+    let api = bed.api();
+    api.up("near", &Project::read(folder.path()).unwrap(), 0)
+        .unwrap();
+    let ran = api
+        .exec("near", "web", &["/bin/busybox", "cat", "/word"])
+        .unwrap();
+    let own = fs::read_link("/proc/self/ns/net").unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&ran.out).trim(),
+        own.to_str().unwrap()
+    );
+    api.down("near").unwrap();
+    let words = ["image", "build", "--network", "host", "."];
+    let said = daas(&bed, folder.path(), &words, b"");
+    assert!(String::from_utf8_lossy(&said.stderr).contains("only a project can be granted it"));
+}
