@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
@@ -27,11 +27,18 @@ const THREADS: usize = 2;
 /// Connections that wait to be accepted, per listener; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 1024;
 
+/// How many sockets for TCP are made at a time: one visit to a stand's network serves as many connections.
+const SOCKETS: usize = 8;
+/// With so few left the next ones are made, while nobody waits for them.
+const FEW: usize = 4;
+
 /// A network namespace that is kept alive: usually the router namespace of one stand.
 #[derive(Debug)]
 pub struct StandNet {
     namespace: OwnedFd,
     identity: (u64, u64),
+    /// Sockets for TCP over IPv4 that were made in it and are not connected yet.
+    sockets: Mutex<Vec<OwnedFd>>,
 }
 
 impl StandNet {
@@ -44,7 +51,12 @@ impl StandNet {
         Ok(Self {
             namespace,
             identity: (stat.st_dev, stat.st_ino),
+            sockets: Mutex::default(),
         })
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a namespace by its path, `/proc/<pid>/ns/net`. The caller knows that `pid` is still the wanted process.
@@ -252,14 +264,49 @@ impl Dialer {
             AddressFamily::INET6
         };
         self.visit(net, "make a socket", move || {
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            let socket = rustix::net::socket_with(family, kind, flags, None)?;
+            let socket = make(family, kind)?;
             if family == AddressFamily::INET6 {
                 rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
             }
             Ok(socket)
         })
         .await
+    }
+
+    /// Returns a socket for TCP to `address`, mostly one that was made before: a visit is two more turns of the processors' queue.
+    async fn stream(&self, net: &Arc<StandNet>, address: SocketAddr) -> Result<OwnedFd, DialError> {
+        if address.is_ipv6() {
+            return self.socket(net, address, SocketType::STREAM).await;
+        }
+        let (socket, left) = {
+            let mut sockets = net.sockets();
+            (sockets.pop(), sockets.len())
+        };
+        if left == FEW || socket.is_none() {
+            self.make_ahead(net);
+        }
+        match socket {
+            Some(socket) => Ok(socket),
+            None => self.socket(net, address, SocketType::STREAM).await,
+        }
+    }
+
+    /// Makes sockets for the connections to come; nobody waits for it.
+    fn make_ahead(&self, net: &Arc<StandNet>) {
+        let net = net.clone();
+        let visit: Visit = Box::new(move |home| {
+            let made = away(&net, home, || {
+                (0..SOCKETS)
+                    .map(|_| make(AddressFamily::INET, SocketType::STREAM))
+                    .collect::<io::Result<Vec<_>>>()
+            });
+            // Without them the next connection makes its own, and says what is wrong.
+            if let Ok(made) = made {
+                net.sockets().extend(made);
+            }
+        });
+        // The threads are gone at the end of the program only.
+        let _ = self.queue.send(visit);
     }
 
     /// Connects to `address` inside `net` by TCP. Safe to drop at any time.
@@ -272,7 +319,7 @@ impl Dialer {
         address: SocketAddr,
         timeout: Duration,
     ) -> Result<TcpStream, DialError> {
-        let socket = self.socket(net, address, SocketType::STREAM).await?;
+        let socket = self.stream(net, address).await?;
         let socket = TcpSocket::from_std_stream(socket.into());
         match tokio::time::timeout(timeout, socket.connect(address)).await {
             Ok(Ok(stream)) => Ok(stream),
@@ -333,6 +380,11 @@ impl Dialer {
             .and_then(|()| UdpSocket::from_std(socket.into()))
             .map_err(|source| DialError::Connect { address, source })
     }
+}
+
+fn make(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(rustix::net::socket_with(family, kind, flags, None)?)
 }
 
 /// The life of one thread.

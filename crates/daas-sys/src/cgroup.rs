@@ -84,6 +84,17 @@ fn make(path: &Path) -> Result<(), Fault> {
 /// The group of the keepers, beside those of the stands; no stand's id holds a dot.
 const KEEPERS: &str = "keepers.group";
 
+/// The share of processors of the platform's own program: ten stands' (Documentation/scheduler/sched-design-CFS.rst).
+const BESIDE_SHARES: &str = "10240";
+
+/// Lets a cgroup, by its folder of the controller `cpu`, run only when no other one beside it wants to; or as all others again.
+///
+/// # Errors
+/// If the file cannot be written; kernels before 5.15 have none.
+pub fn give_way(folder: &Path, idle: bool) -> Result<(), Fault> {
+    write(&folder.join("cpu.idle"), if idle { "1" } else { "0" })
+}
+
 /// Where the platform's cgroups are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
@@ -176,6 +187,41 @@ impl Root {
         fs::write(&procs, "0").attempt(|| format!("join cgroup {}", group.display()))
     }
 
+    /// Moves the calling program beside the stands as far as processors are concerned, so that those which [`give_way`] do so to it as well.
+    ///
+    /// On hybrid machines only: on v2 the program's own unit lies where its manager put it.
+    ///
+    /// # Errors
+    /// If the group cannot be made or joined.
+    pub fn come_beside(&self) -> Result<(), Fault> {
+        let Some(folder) = self.v1.get("cpu") else {
+            return Ok(());
+        };
+        let group = folder.join(KEEPERS);
+        make(&group)?;
+        write(&group.join("cpu.shares"), BESIDE_SHARES)?;
+        write(&group.join("cgroup.procs"), "0")
+    }
+
+    /// Moves the calling program out of the group of [`Root::come_beside`], if it is there.
+    fn go_back(&self) -> Option<()> {
+        let folder = self.v1.get("cpu")?;
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = format!("/{}/{KEEPERS}", self.name);
+        // `<number>:<controllers>:<path>` (cgroups(7)).
+        let here = groups.lines().any(|line| {
+            let mut parts = line.splitn(3, ':').skip(1);
+            parts
+                .next()
+                .is_some_and(|c| c.split(',').any(|c| c == "cpu"))
+                && parts.next() == Some(&own)
+        });
+        if here {
+            write(&folder.parent()?.join("cgroup.procs"), "0").ok()?;
+        }
+        Some(())
+    }
+
     /// Removes the platform's cgroups where nothing is in them any more; waits up to `patience` for ended processes to be gone.
     ///
     /// A group that was lent (a name of several parts) stays: it belongs to who delegated it.
@@ -192,6 +238,7 @@ impl Root {
             return;
         }
         let until = Instant::now() + patience;
+        self.go_back();
         for folder in folders() {
             // What cannot be removed is in use after all.
             let _ = remove_tree(folder, until);
@@ -208,6 +255,18 @@ impl Root {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The folder in the v2 tree that holds all stands.
+    #[must_use]
+    pub fn unified(&self) -> &Path {
+        &self.unified
+    }
+
+    /// The folders of v1 controllers that hold all stands.
+    #[must_use]
+    pub fn v1(&self) -> &BTreeMap<String, PathBuf> {
+        &self.v1
     }
 
     /// The cgroup of stand `id`; makes nothing.

@@ -184,6 +184,9 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         tasks.clone(),
     )
     .await?;
+    if let Err(error) = engine.come_beside_stands() {
+        tracing::warn!(cause = %daas_model::render_chain(&error), "busy stands do not give way to the platform");
+    }
     let doors = Doors::bind(&config.registry).await?;
     let registry = doors.registry(
         &config.registry,

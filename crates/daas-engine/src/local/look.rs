@@ -182,7 +182,10 @@ fn disk_of(dir: &Path) -> Option<u64> {
 
 /// Measures one cgroup, v2 or v1.
 fn measure(paths: &CgroupPaths) -> Usage {
-    let mut usage = Usage::default();
+    let mut usage = Usage {
+        cpu_us: cpu_us(paths),
+        ..Usage::default()
+    };
     if let Some(dir) = &paths.unified {
         measure_v2(dir, &mut usage);
     }
@@ -193,9 +196,21 @@ fn measure(paths: &CgroupPaths) -> Usage {
     usage
 }
 
+/// Returns the time of processors that a cgroup has used, in microseconds; nothing used where the kernel does not tell.
+pub(super) fn cpu_us(paths: &CgroupPaths) -> u64 {
+    match (paths.v1.get("cpuacct"), &paths.unified) {
+        // Nanoseconds (Documentation/admin-guide/cgroup-v1/cpuacct.rst).
+        (Some(dir), _) => number(&dir.join("cpuacct.usage")).unwrap_or(0) / 1000,
+        (None, Some(dir)) => table(&dir.join("cpu.stat"))
+            .get("usage_usec")
+            .copied()
+            .unwrap_or(0),
+        (None, None) => 0,
+    }
+}
+
 fn measure_v2(dir: &Path, usage: &mut Usage) {
     let cpu = table(&dir.join("cpu.stat"));
-    usage.cpu_us = cpu.get("usage_usec").copied().unwrap_or(0);
     usage.throttled_us = cpu.get("throttled_usec").copied().unwrap_or(0);
     usage.memory = number(&dir.join("memory.current")).unwrap_or(0);
     usage.memory_peak = number(&dir.join("memory.peak")).unwrap_or(usage.memory);
@@ -219,10 +234,6 @@ fn measure_v2(dir: &Path, usage: &mut Usage) {
 }
 
 fn measure_v1(dirs: &BTreeMap<String, PathBuf>, usage: &mut Usage) {
-    if let Some(dir) = dirs.get("cpuacct") {
-        // Nanoseconds (Documentation/admin-guide/cgroup-v1/cpuacct.rst).
-        usage.cpu_us = number(&dir.join("cpuacct.usage")).unwrap_or(0) / 1000;
-    }
     if let Some(dir) = dirs.get("cpu") {
         usage.throttled_us = table(&dir.join("cpu.stat"))
             .get("throttled_time")

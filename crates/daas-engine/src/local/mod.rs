@@ -1,6 +1,7 @@
 //! The engine of this machine: a keeper for each stand.
 
 mod calm;
+mod giving_way;
 mod images;
 mod keepers;
 mod look;
@@ -27,7 +28,7 @@ use crate::layout::{Layout, Ranges};
 use crate::link::{Heard, Link};
 use crate::publish::Publisher;
 use daas_keeper::launch::KeeperSeed;
-use daas_keeper::protocol::{Request, Response};
+use daas_keeper::protocol::{CgroupPaths, Request, Response};
 use daas_keeper::zygote::ZygoteHandle;
 use daas_model::{ByteSize, ImageName, StandId, StandObserved, StandSpec, Subnet};
 use daas_plan::Step;
@@ -90,6 +91,8 @@ struct Inner {
     inner_service: OnceLock<Arc<dyn InnerService>>,
     trust: trust::Trust,
     calm: calm::Calm,
+    /// The groups of all stands together.
+    platform_cgroups: CgroupPaths,
 }
 
 impl std::fmt::Debug for Inner {
@@ -135,7 +138,7 @@ impl LocalEngine {
             state: config.state.clone(),
         };
         layout.make()?;
-        prepare_host(&config.cgroup_root)?;
+        let platform_cgroups = prepare_host(&config.cgroup_root)?;
         let dialer = Dialer::new().map_err(|source| EngineError::Keeper { source })?;
         let publisher = Publisher::new(dialer.clone(), tasks.clone());
         let (accesses, told) = mpsc::channel(ways::ACCESSES);
@@ -179,6 +182,7 @@ impl LocalEngine {
             facts: images::FactsCache::default(),
             inner_service: OnceLock::new(),
             calm: calm::Calm::default(),
+            platform_cgroups,
             config,
         };
         let engine = Self {
@@ -190,7 +194,20 @@ impl LocalEngine {
         }
         engine.sweep_ways().await;
         engine.refill();
+        engine.let_give_way();
         Ok(engine)
+    }
+
+    /// Moves this program beside the stands, as far as processors are concerned: those who take much give way to it as well. For a daemon.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn come_beside_stands(&self) -> Result<(), EngineError> {
+        daas_sys::cgroup::Root::find(&self.inner.config.cgroup_root)
+            .and_then(|root| root.come_beside())
+            .map_err(|fault| EngineError::Host {
+                source: Box::new(fault),
+            })
     }
 
     /// Says what is served inside of every stand, at port 80 of its gateways. Once, before stands are connected.
@@ -295,21 +312,22 @@ impl LocalEngine {
 }
 
 /// Makes the platform's cgroups and raises tables of the kernel that all stands share.
-fn prepare_host(cgroup_root: &str) -> Result<(), EngineError> {
+fn prepare_host(cgroup_root: &str) -> Result<CgroupPaths, EngineError> {
     let fault = |source: daas_sys::Fault| EngineError::Host {
         source: Box::new(source),
     };
-    daas_sys::cgroup::Root::find(cgroup_root)
-        .map_err(fault)?
-        .prepare()
-        .map_err(fault)?;
+    let root = daas_sys::cgroup::Root::find(cgroup_root).map_err(fault)?;
+    root.prepare().map_err(fault)?;
     raise_inotify();
     for family in ["ipv4", "ipv6"] {
         if let Err(error) = daas_sys::netns::NeighbourThresholds::WANTED.raise(family) {
             tracing::warn!(cause = %error, family, "cannot raise the kernel's neighbour table; hundreds of stands need it");
         }
     }
-    Ok(())
+    Ok(CgroupPaths {
+        unified: Some(root.unified().to_owned()),
+        v1: root.v1().clone(),
+    })
 }
 
 /// How many inotify instances root may have: one for each keeper, and the host's own programs. The kernel's default is 128 (inotify(7)).

@@ -59,6 +59,13 @@ async fn root_two_stands_with_equal_addresses_answer_with_their_own_words() {
         assert_eq!(answering.open.len(), 2);
         addresses.push((id, address, words));
     }
+    // More connections than sockets are made ahead: each stand's are its own.
+    const CONNECTIONS: usize = 30;
+    for _ in 1..CONNECTIONS {
+        for (_, address, words) in &addresses {
+            assert_eq!(hear(SocketAddr::new(*address, 80)).await.unwrap(), *words);
+        }
+    }
     for (id, address, words) in &addresses {
         assert_eq!(hear(SocketAddr::new(*address, 80)).await.unwrap(), *words);
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -75,7 +82,10 @@ async fn root_two_stands_with_equal_addresses_answer_with_their_own_words() {
         }
         let (inward, outward) = publisher.traffic(id).unwrap();
         assert_eq!(inward, 11);
-        assert_eq!(outward, (words.len() * 3 + 2 * " heard ".len() + 11) as u64);
+        assert_eq!(
+            outward,
+            (words.len() * (CONNECTIONS + 2) + 2 * " heard ".len() + 11) as u64
+        );
     }
     for (id, _, _) in &addresses {
         publisher.remove(id).await;
