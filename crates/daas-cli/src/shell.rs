@@ -14,7 +14,7 @@ use daas_api::{
 };
 use daas_model::{Egress, ImageName, NodeName, Span, StandKind, StandName};
 use daas_spec::Outcome;
-use daas_spec::described::environment;
+use daas_spec::described::{environment, environment_name};
 use std::collections::BTreeMap;
 
 /// Where the project's folder is in the shell.
@@ -194,9 +194,9 @@ async fn image(outcome: &Outcome, talk: &Talk) -> Result<ImageName, Stop> {
         .hint("write for example `x-daas: {base: debian:bookworm, build_packages: [gcc]}` into a service")
         .into());
     };
-    let project = outcome.project.as_ref().map_or("project", |p| p.as_str());
-    let name = ImageName::parse(&format!("daas-environment/{project}"))
-        .map_err(|e| Stop::input("image-name", e.to_string()))?;
+    let nameless = || Stop::input("project-name", "the project has no name");
+    let project = outcome.project.as_ref().ok_or_else(nameless)?;
+    let name = environment_name(project).map_err(|e| Stop::input("image-name", e.to_string()))?;
     let mut images = BTreeMap::new();
     for (stage, packages) in stages {
         images.insert(stage, build::packages_image(&packages, talk).await?);

@@ -11,6 +11,7 @@ mod certificates;
 mod datagrams;
 mod doctor;
 mod edge;
+mod environment;
 mod events;
 mod images;
 mod in_use;

@@ -106,6 +106,9 @@ impl Control {
         self.store
             .put(ROUND, &RefreshRecord { at_ms: now_ms() })
             .await?;
+        if !changed.is_empty() {
+            self.follow_environments()?;
+        }
         match failed {
             None => Ok(changed),
             Some((name, failure)) => Err(Failure::new(

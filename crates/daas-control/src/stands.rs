@@ -213,6 +213,7 @@ impl Control {
             self.build_for(builds, stands.collect());
         }
         on_disk.await?;
+        self.follow_environment(&outcome);
         Ok(Accepted {
             operations,
             diagnostics: diagnostic_views(&outcome),

@@ -14,7 +14,7 @@ mod read;
 
 pub use build::PACKAGES_SCHEME;
 pub(crate) use build::give_builds;
-pub use project::environment;
+pub use project::{environment, environment_name};
 
 use serde::{Deserialize, Serialize};
 

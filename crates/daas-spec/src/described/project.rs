@@ -2,6 +2,7 @@
 
 use super::generate::install;
 use super::{Described, PackagesImage};
+use daas_model::{ImageName, ImageNameError, ProjectName};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -33,6 +34,14 @@ pub fn environment(nodes: &[Described]) -> Option<(String, BTreeMap<String, Pack
         packages,
     };
     Some((out, [("tools".to_owned(), image)].into()))
+}
+
+/// Returns the name of the image of a project's build environment: `daas-environment/shop`.
+///
+/// # Errors
+/// [`ImageNameError`] if the project's name is none for an image.
+pub fn environment_name(project: &ProjectName) -> Result<ImageName, ImageNameError> {
+    ImageName::parse(&format!("daas-environment/{project}"))
 }
 
 fn common_base(nodes: &[Described]) -> Option<&str> {

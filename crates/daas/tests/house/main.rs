@@ -5,6 +5,7 @@ mod cgroup_v2;
 mod contexts;
 mod edge;
 mod edges;
+mod environment;
 mod load;
 mod names;
 mod pebble;
