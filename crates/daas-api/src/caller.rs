@@ -10,6 +10,11 @@ pub enum Caller {
         /// Its process id when it connected.
         pid: i32,
     },
+    /// The holder of a client's certificate, by TLS.
+    Certificate {
+        /// The client's name.
+        name: String,
+    },
     /// The holder of a token, by TCP.
     Token {
         /// The token's name.
@@ -21,6 +26,7 @@ impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process { uid, .. } => write!(f, "uid {uid}"),
+            Self::Certificate { name } => write!(f, "certificate {name}"),
             Self::Token { name } => write!(f, "token {name}"),
         }
     }

@@ -1,5 +1,6 @@
 //! Every endpoint, once: server, client, `openapi.json` and `docs/reference/api.md` are made from this table.
 
+use crate::ban::{AllowRequest, BanList, BanRequest, BanView, NetQuery};
 use crate::certificate::{
     CertificateList, CertificateOrder, CertificateView, ClientList, ClientMade, ClientRequest,
     RootCertificates,
@@ -580,6 +581,31 @@ endpoints! {
     DNS_RECORD_REMOVE = {
         id: "dns-record-remove", method: Method::Delete, path: "/dns/records", query: query::<RecordQuery>,
         summary: "Forgets kept records of a name and type",
+        status: 204,
+    };
+    BAN_LIST = {
+        id: "ban-list", path: "/bans",
+        summary: "Lists who is kept out for having failed too often, and who never is",
+        answer: Body::Json(schema::<BanList>),
+    };
+    BAN_ADD = {
+        id: "ban-add", method: Method::Post, path: "/bans",
+        summary: "Keeps an address or a block out",
+        request: Body::Json(schema::<BanRequest>), answer: Body::Json(schema::<BanView>),
+    };
+    BAN_REMOVE = {
+        id: "ban-remove", method: Method::Delete, path: "/bans", query: query::<NetQuery>,
+        summary: "Lets somebody in again",
+        status: 204,
+    };
+    BAN_ALLOW = {
+        id: "ban-allow", method: Method::Post, path: "/bans/allowed",
+        summary: "Says that an address or a block is never banned",
+        request: Body::Json(schema::<AllowRequest>), answer: Body::Json(schema::<BanList>),
+    };
+    BAN_DISALLOW = {
+        id: "ban-disallow", method: Method::Delete, path: "/bans/allowed", query: query::<NetQuery>,
+        summary: "Takes that back",
         status: 204,
     };
     CERTIFICATE_LIST = {

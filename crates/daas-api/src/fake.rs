@@ -1166,6 +1166,10 @@ impl Platform for FakePlatform {
         self
     }
 
+    fn banning(&self) -> &dyn crate::platform::Banning {
+        self
+    }
+
     fn system(&self) -> &dyn System {
         self
     }
@@ -1207,5 +1211,44 @@ impl crate::platform::Routes for FakePlatform {
             hosts: vec!["shop.localhost".into()],
             text: "# shop.localhost\n".into(),
         })))
+    }
+}
+
+impl crate::platform::Banning for FakePlatform {
+    fn bans(&self) -> Answer<'_, crate::BanList> {
+        Box::pin(std::future::ready(Ok(crate::BanList {
+            items: vec![banned()],
+            allowed: vec![banned().net],
+        })))
+    }
+
+    fn ban<'a>(&'a self, _: &'a Caller, request: crate::BanRequest) -> Answer<'a, crate::BanView> {
+        let ban = crate::BanView {
+            net: request.net,
+            ..banned()
+        };
+        Box::pin(std::future::ready(Ok(ban)))
+    }
+
+    fn unban<'a>(&'a self, _: &'a Caller, _: daas_model::Subnet) -> Answer<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn allow<'a>(&'a self, _: &'a Caller, _: daas_model::Subnet) -> Answer<'a, crate::BanList> {
+        self.bans()
+    }
+
+    fn disallow<'a>(&'a self, _: &'a Caller, _: daas_model::Subnet) -> Answer<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+fn banned() -> crate::BanView {
+    crate::BanView {
+        net: daas_model::Subnet::parse("192.0.2.7/32").expect("a block"),
+        since_ms: 0,
+        until_ms: None,
+        why: "10 times: wrong token or login".into(),
+        times: 1,
     }
 }

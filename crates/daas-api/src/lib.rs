@@ -6,6 +6,7 @@
 //!
 //! Not here: transport (`daas-server`, `daas-client`), printing (`daas-cli`), what the words mean (`daas-model`).
 
+mod ban;
 mod build;
 mod bytes_text;
 mod caller;
@@ -41,6 +42,7 @@ mod stand;
 mod stats;
 mod system;
 
+pub use ban::{AllowRequest, BanList, BanRequest, BanView, NetQuery};
 pub use build::{BuildRequest, MAX_BUILD_HEAD};
 pub use bytes_text::BytesText;
 pub use caller::Caller;

@@ -2,6 +2,7 @@
 //!
 //! Every method may be dropped before it answers; what it has recorded by then will happen.
 
+use crate::ban::{BanList, BanRequest, BanView};
 use crate::caller::Caller;
 use crate::certificate::{
     CertificateList, CertificateOrder, CertificateView, ClientList, ClientMade, ClientRequest,
@@ -28,7 +29,7 @@ use crate::stand::{
 use crate::stats::StandStats;
 use crate::system::{DoctorReport, PruneRequest, SystemInfo, SystemPruned};
 use bytes::Bytes;
-use daas_model::{ImageName, NodeName, ProjectName, Protocol, StandName};
+use daas_model::{ImageName, NodeName, ProjectName, Protocol, StandName, Subnet};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use std::pin::Pin;
@@ -316,6 +317,20 @@ pub trait Certificates: Send + Sync {
     fn revoke_client<'a>(&'a self, caller: &'a Caller, name: &'a str) -> Answer<'a, ()>;
 }
 
+/// Who is kept out of the doors.
+pub trait Banning: Send + Sync {
+    /// Returns who is kept out, and who never is.
+    fn bans(&self) -> Answer<'_, BanList>;
+    /// Keeps somebody out.
+    fn ban<'a>(&'a self, caller: &'a Caller, request: BanRequest) -> Answer<'a, BanView>;
+    /// Lets somebody in again.
+    fn unban<'a>(&'a self, caller: &'a Caller, net: Subnet) -> Answer<'a, ()>;
+    /// Says that somebody is never banned.
+    fn allow<'a>(&'a self, caller: &'a Caller, net: Subnet) -> Answer<'a, BanList>;
+    /// Takes that back.
+    fn disallow<'a>(&'a self, caller: &'a Caller, net: Subnet) -> Answer<'a, ()>;
+}
+
 /// The daemon and its host.
 pub trait System: Send + Sync {
     /// Tells what runs where.
@@ -342,6 +357,8 @@ pub trait Platform: Send + Sync + 'static {
     fn routes(&self) -> &dyn Routes;
     /// Certificates.
     fn certificates(&self) -> &dyn Certificates;
+    /// Who is kept out.
+    fn banning(&self) -> &dyn Banning;
     /// The daemon and its host.
     fn system(&self) -> &dyn System;
 }

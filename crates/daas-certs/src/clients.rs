@@ -43,6 +43,12 @@ impl ClientVerifier {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
     }
 
+    /// Returns the same for a door at which who shows no certificate may come in another way.
+    #[must_use]
+    pub fn optional(self: Arc<Self>) -> Arc<dyn ClientCertVerifier> {
+        Arc::new(Optional(self))
+    }
+
     /// Returns whose certificate it is; nothing if it was never issued here, or revoked.
     #[must_use]
     pub fn name_of(&self, certificate: &CertificateDer<'_>) -> Option<String> {
@@ -93,5 +99,50 @@ impl ClientCertVerifier for ClientVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
+    }
+}
+
+/// Judges certificates that are shown, and lets in who shows none.
+#[derive(Debug)]
+struct Optional(Arc<ClientVerifier>);
+
+impl ClientCertVerifier for Optional {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.0.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }

@@ -1,5 +1,6 @@
 //! The words of the command line.
 
+use crate::ban::BanVerb;
 use crate::certificate::CertificateVerb;
 use crate::dns::DnsVerb;
 use crate::image::ImageVerb;
@@ -49,7 +50,7 @@ pub(crate) struct Global {
         help_heading = "Everywhere"
     )]
     pub(crate) socket: Option<PathBuf>,
-    /// The daemon's address over TCP, `host:port`; takes a token.
+    /// The daemon's address over TCP, `host:port` or `https://host:port`; takes a token or a certificate.
     #[arg(
         long,
         global = true,
@@ -79,6 +80,26 @@ pub(crate) struct Global {
         help_heading = "Everywhere"
     )]
     pub(crate) token_file: Option<PathBuf>,
+    /// A file with the roots by which a daemon at `https` is trusted [default: whom this machine trusts].
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DAAS_CA",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    pub(crate) ca: Option<PathBuf>,
+    /// A file with the certificate and key to show there.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DAAS_CERTIFICATE",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    pub(crate) certificate: Option<PathBuf>,
     /// Says nothing but errors.
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(crate) quiet: bool,
@@ -124,6 +145,13 @@ pub(crate) enum Noun {
         subcommand_help_heading = "Verbs"
     )]
     Route(RouteVerb),
+    /// Bans: who is kept out for having failed sign-ins or probed too often.
+    #[command(
+        subcommand,
+        subcommand_value_name = "VERB",
+        subcommand_help_heading = "Verbs"
+    )]
+    Ban(BanVerb),
     /// Names: the zones that the daemon answers for, and records that are kept in them.
     #[command(
         subcommand,

@@ -7,6 +7,7 @@
 //! Not here: what the commands mean (`daas-control`), reading of compose files (`daas-spec`), transport (`daas-client`).
 
 mod args;
+mod ban;
 mod certificate;
 mod complain;
 mod completions;

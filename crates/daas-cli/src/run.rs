@@ -4,8 +4,8 @@ use crate::stop::Stop;
 use crate::talk::Talk;
 use crate::terminal::Terminal;
 use crate::{
-    certificate, complain, completions, dns, doctor, exit, image, man, project, registry, route,
-    stand, system,
+    ban, certificate, complain, completions, dns, doctor, exit, image, man, project, registry,
+    route, stand, system,
 };
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
@@ -111,6 +111,7 @@ fn command(noun: Noun, house: &dyn House, talk: &Talk) -> Result<(), Stop> {
         Noun::Registry(verb) => wait(registry::run(verb, talk)),
         Noun::Dns(verb) => wait(dns::run(verb, talk)),
         Noun::Route(verb) => wait(route::run(verb, talk)),
+        Noun::Ban(verb) => wait(ban::run(verb, talk)),
         Noun::Certificate(verb) => wait(certificate::run(verb, talk)),
         Noun::System(verb) => wait(system::run(verb, talk)),
         Noun::Doctor => wait(doctor::run(house, talk)),

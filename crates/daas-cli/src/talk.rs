@@ -5,7 +5,7 @@ use crate::stop::Stop;
 use crate::table::Table;
 use crate::terminal::Terminal;
 use daas_api::DiagnosticView;
-use daas_client::{Address, Client};
+use daas_client::{Address, Client, Tls};
 use serde::Serialize;
 
 /// What a command works with: the daemon, the terminal, and how the user wishes to be talked to.
@@ -39,8 +39,13 @@ impl Talk {
             ),
             (None, token) => token.clone(),
         };
+        let mut client = Client::new(address, token);
+        if matches!(client.address(), Address::Tls(_)) {
+            let tls = Tls::read(global.ca.as_deref(), global.certificate.as_deref());
+            client = client.with_tls(tls.map_err(daas_api::Failure::from)?);
+        }
         Ok(Self {
-            client: Client::new(address, token),
+            client,
             json: global.json,
             // With JSON, standard error holds nothing but a problem.
             quiet: global.quiet || global.json,

@@ -11,10 +11,12 @@ pub enum Address {
     Unix(PathBuf),
     /// A host and port, `host:port`.
     Tcp(String),
+    /// The same over TLS, `https://host:port`.
+    Tls(String),
 }
 
 impl Address {
-    /// Reads `host:port`, `http://host:port`, or `unix:/path`.
+    /// Reads `host:port`, `http://host:port`, `https://host:port`, or `unix:/path`.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
@@ -22,8 +24,9 @@ impl Address {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(path.trim_start_matches("//").into()));
         }
-        let rest = text
-            .strip_prefix("http://")
+        let secure = text.strip_prefix("https://");
+        let rest = secure
+            .or_else(|| text.strip_prefix("http://"))
             .or_else(|| text.strip_prefix("tcp://"))
             .unwrap_or(text)
             .trim_end_matches('/');
@@ -39,7 +42,9 @@ impl Address {
             && host.bytes().all(|b| {
                 b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'[' | b']' | b':')
             });
-        if good {
+        if good && secure.is_some() {
+            Ok(Self::Tls(rest.to_owned()))
+        } else if good {
             Ok(Self::Tcp(rest.to_owned()))
         } else {
             Err(bad())
@@ -58,6 +63,7 @@ impl fmt::Display for Address {
         match self {
             Self::Unix(path) => path.display().fmt(f),
             Self::Tcp(host) => f.write_str(host),
+            Self::Tls(host) => write!(f, "https://{host}"),
         }
     }
 }
@@ -71,6 +77,10 @@ mod tests {
         assert_eq!(
             Address::parse("http://10.0.0.1:7070/"),
             Ok(Address::Tcp("10.0.0.1:7070".into()))
+        );
+        assert_eq!(
+            Address::parse("https://daas.example.com:7000"),
+            Ok(Address::Tls("daas.example.com:7000".into()))
         );
         assert_eq!(
             Address::parse("[::1]:80"),

@@ -2,6 +2,7 @@ use crate::address::Address;
 use crate::connect_error::ConnectError;
 use crate::exchange::{Driven, Outgoing, exchange, upgraded};
 use crate::sse;
+use crate::tls::Tls;
 use bytes::Bytes;
 use daas_api::endpoint::{EVENT_STREAM, Endpoint, TAR, encode_part};
 use daas_api::platform::{BoxDuplex, ByteFlow, Flow};
@@ -28,6 +29,7 @@ const MOST_ANSWER: usize = 64 << 20;
 pub struct Client {
     address: Address,
     token: Option<String>,
+    tls: Option<Tls>,
 }
 
 /// What a call sends besides its path.
@@ -98,7 +100,18 @@ impl Client {
     /// Speaks to the daemon at `address`; over TCP with a token.
     #[must_use]
     pub fn new(address: Address, token: Option<String>) -> Self {
-        Self { address, token }
+        Self {
+            address,
+            token,
+            tls: None,
+        }
+    }
+
+    /// Says whom to trust and what to show over TLS; needed for [`Address::Tls`].
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// Returns where the daemon answers.
@@ -241,7 +254,7 @@ impl Client {
         let path = call.endpoint.path_with(call.parts) + &call.query;
         let host = match &self.address {
             Address::Unix(_) => "daas",
-            Address::Tcp(host) => host,
+            Address::Tcp(host) | Address::Tls(host) => host,
         };
         let mut request: Builder = Request::builder()
             .method(call.endpoint.method.as_str())
@@ -267,7 +280,7 @@ impl Client {
         let request = request
             .body(body)
             .map_err(|error| self.strange(format!("the request cannot be written: {error}")))?;
-        let response = exchange(&self.address, request).await?;
+        let response = exchange(&self.address, self.tls.as_ref(), request).await?;
         let status = response.status();
         if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             Ok(response)

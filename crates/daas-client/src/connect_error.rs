@@ -61,7 +61,8 @@ impl Explain for ConnectError {
                 io::ErrorKind::PermissionDenied => Some("the socket belongs to root and the group `daas`: join the group (`usermod -aG daas <you>`) or use sudo".into()),
                 _ => None,
             },
-            Self::Unreachable { address: Address::Tcp(_), .. } => Some("look whether the daemon listens there (`listen:` in its configuration) and whether a firewall stands between".into()),
+            Self::Unreachable { address: Address::Tls(_), source } if source.kind() == io::ErrorKind::InvalidData => Some("`--ca` names a file with the daemon's root, as `daas certificate root` writes it there; `sudo daas certificate trust` lets the whole machine trust it".into()),
+            Self::Unreachable { address: Address::Tcp(_) | Address::Tls(_), .. } => Some("look whether the daemon listens there (`listen:` in its configuration) and whether a firewall stands between".into()),
             Self::Broken { .. } => Some("what was recorded will happen all the same; look with `daas stand list`".into()),
             Self::Strange { .. } => Some("the two may be of different versions: compare `daas --version` with `daas system info`".into()),
         }

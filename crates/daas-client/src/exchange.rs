@@ -2,6 +2,7 @@
 
 use crate::address::Address;
 use crate::connect_error::ConnectError;
+use crate::tls::Tls;
 use bytes::Bytes;
 use daas_api::platform::Duplex;
 use futures_util::future::{BoxFuture, poll_fn};
@@ -10,6 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use std::error::Error;
 use std::future::Future;
 use std::io;
@@ -72,13 +74,14 @@ impl Body for Driven {
 /// Connects, sends, and returns the answer as soon as its head is there.
 pub(crate) async fn exchange(
     address: &Address,
+    tls: Option<&Tls>,
     request: Request<Outgoing>,
 ) -> Result<Response<Driven>, ConnectError> {
     let broken = |source: hyper::Error| ConnectError::Broken {
         address: address.clone(),
         source: source.into(),
     };
-    let stream = connect(address)
+    let stream = connect(address, tls)
         .await
         .map_err(|source| ConnectError::Unreachable {
             address: address.clone(),
@@ -130,16 +133,42 @@ pub(crate) async fn upgraded(
     Ok(Box::pin(TokioIo::new(io)))
 }
 
-async fn connect(address: &Address) -> io::Result<Pin<Box<dyn Duplex>>> {
+async fn connect(address: &Address, tls: Option<&Tls>) -> io::Result<Pin<Box<dyn Duplex>>> {
     match address {
         Address::Unix(path) => Ok(Box::pin(UnixStream::connect(path).await?)),
-        Address::Tcp(host) => {
-            let stream = tokio::time::timeout(CONNECT, TcpStream::connect(host))
+        Address::Tcp(host) => Ok(Box::pin(dial(host).await?)),
+        Address::Tls(host) => {
+            let usual;
+            let tls = match tls {
+                Some(tls) => tls,
+                None => {
+                    usual = Tls::read(None, None).map_err(io::Error::other)?;
+                    &usual
+                }
+            };
+            let name = host
+                .rsplit_once(':')
+                .map_or(host.as_str(), |(name, _)| name);
+            let name = name
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned();
+            let name = ServerName::try_from(name).map_err(io::Error::other)?;
+            let stream = dial(host).await?;
+            let shaken = tokio::time::timeout(CONNECT, tls.connector.connect(name, stream));
+            let stream = shaken
                 .await
                 .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            // A key press in an exec is one small packet: it must not wait for more.
-            stream.set_nodelay(true)?;
             Ok(Box::pin(stream))
         }
     }
+}
+
+async fn dial(host: &str) -> io::Result<TcpStream> {
+    let stream = tokio::time::timeout(CONNECT, TcpStream::connect(host))
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    // A key press in an exec is one small packet: it must not wait for more.
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }

@@ -6,6 +6,7 @@
 //! Not here: what the types mean (`daas-api`), how they are shown (`daas-cli`).
 
 mod address;
+mod ban_calls;
 mod calls;
 mod certificate_calls;
 mod client;
@@ -15,7 +16,9 @@ mod name_calls;
 mod registry_calls;
 mod route_calls;
 mod sse;
+mod tls;
 
 pub use address::{Address, DEFAULT_SOCKET};
 pub use client::Client;
 pub use connect_error::ConnectError;
+pub use tls::{Tls, TlsError};

@@ -70,7 +70,7 @@ pub(crate) fn project_folder(dir: &str, caller: &Caller) -> Result<(PathBuf, Hos
             &real,
             &format!("it belongs to uid {uid} and uid {own} asks"),
         )),
-        Caller::Token { .. } => Err(refused(
+        Caller::Token { .. } | Caller::Certificate { .. } => Err(refused(
             &real,
             "who comes over the network has no folders here",
         )

@@ -35,6 +35,17 @@ impl HappeningRecord {
         }
     }
 
+    /// Makes the record of something that happened at the doors.
+    pub(crate) fn of_doors(severity: Severity, code: &str, text: impl Into<String>) -> Self {
+        Self {
+            stand: None,
+            node: None,
+            severity,
+            code: code.into(),
+            text: text.into(),
+        }
+    }
+
     /// Makes the record of something that a person or the platform did.
     pub(crate) fn note(stand: &StandName, code: &str, text: impl Into<String>) -> Self {
         Self {

@@ -4,6 +4,7 @@
 //!
 //! Not here: how a step is done (`daas-engine`), which steps there are (`daas-plan`), how a request arrives (`daas-server`).
 
+mod bans;
 mod binds;
 mod building;
 mod builds;
@@ -38,9 +39,10 @@ pub mod steps;
 mod system;
 mod views;
 
+pub use bans::recall_bans;
 pub use daas_build::{BuildSettings, CACHES as CACHES_OF_BUILDS};
 pub use doctor::checks as doctor;
 pub use names::StandNames;
-pub use platform::{Control, ControlConfig};
+pub use platform::{Control, ControlConfig, Rooms};
 pub use record::{GrantRecord, Once, StandRecord};
 pub use routes::Outside;

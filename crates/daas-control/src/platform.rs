@@ -4,14 +4,14 @@ use crate::operations::Operations;
 use crate::routes::{ExposedOf, Outside};
 use daas_api::Failure;
 use daas_api::platform::{
-    Certificates, Images, Names, Platform, Projects, Registry, Routes, Stands, System,
+    Banning, Certificates, Images, Names, Platform, Projects, Registry, Routes, Stands, System,
 };
 use daas_build::BuildSettings;
 use daas_engine::LocalEngine;
 use daas_engine::publish::HostRange;
 use daas_model::{Limits, Span};
 use daas_store::Store;
-use daas_tasks::Supervisor;
+use daas_tasks::{Bans, Supervisor};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,6 +36,19 @@ pub struct ControlConfig {
     pub refresh: Option<Span>,
 }
 
+/// The rooms that the loops work with.
+#[derive(Debug, Clone)]
+pub struct Rooms {
+    /// The registry.
+    pub registry: daas_registry::Registry,
+    /// The ingress.
+    pub ingress: daas_ingress::Ingress,
+    /// The certificates.
+    pub certificates: daas_certs::Certificates,
+    /// Who is kept out of the doors.
+    pub bans: Bans,
+}
+
 /// The platform: loops and everything that the doors ask. A clone is another handle of the same.
 #[derive(Clone)]
 pub struct Control {
@@ -44,6 +57,8 @@ pub struct Control {
     pub(crate) registry: daas_registry::Registry,
     pub(crate) ingress: daas_ingress::Ingress,
     pub(crate) certificates: daas_certs::Certificates,
+    /// Who is kept out of the doors.
+    pub(crate) bans: Bans,
     /// What images say about ports.
     pub(crate) exposed: Arc<ExposedOf>,
     /// Stands that may sleep.
@@ -76,11 +91,15 @@ impl Control {
         config: ControlConfig,
         store: Store,
         engine: LocalEngine,
-        registry: daas_registry::Registry,
-        ingress: daas_ingress::Ingress,
-        certificates: daas_certs::Certificates,
+        rooms: Rooms,
         tasks: Supervisor,
     ) -> Result<Self, Failure> {
+        let Rooms {
+            registry,
+            ingress,
+            certificates,
+            bans,
+        } = rooms;
         let operations = Operations::default();
         let builder = daas_build::Builder::open(
             engine.clone(),
@@ -102,6 +121,7 @@ impl Control {
             registry,
             ingress,
             certificates,
+            bans,
             exposed: Arc::default(),
             sleepers: Arc::default(),
             store,
@@ -148,6 +168,10 @@ impl Platform for Control {
     }
 
     fn certificates(&self) -> &dyn Certificates {
+        self
+    }
+
+    fn banning(&self) -> &dyn Banning {
         self
     }
 

@@ -61,7 +61,7 @@ impl Files {
         let who = match caller {
             Caller::Process { uid: 0, .. } => OnBehalfOf::Root,
             Caller::Process { uid, .. } => OnBehalfOf::User { uid: *uid },
-            Caller::Token { .. } => {
+            Caller::Token { .. } | Caller::Certificate { .. } => {
                 return Ok(Self {
                     root: None,
                     who: OnBehalfOf::User { uid: u32::MAX },

@@ -9,7 +9,7 @@ use crate::visit::Visit;
 use crate::wire::{Timers, Wire};
 use bytes::BytesMut;
 use daas_model::Subnet;
-use daas_tasks::{Counted, Crowd, Shutdown, Supervisor};
+use daas_tasks::{Bans, Counted, Crowd, Shutdown, Supervisor};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -123,6 +123,7 @@ pub(crate) struct Workers {
     crowd: Crowd,
     timers: Timers,
     trusted: Arc<[Subnet]>,
+    bans: Option<Bans>,
 }
 
 struct Worker {
@@ -163,6 +164,7 @@ impl Workers {
             crowd: Crowd::default(),
             timers,
             trusted: trusted.into(),
+            bans: proxy.bans.clone(),
         }
     }
 
@@ -204,6 +206,15 @@ impl Workers {
                 .trusted
                 .iter()
                 .any(|net| net.contains(peer.ip().to_canonical()));
+            // Whoever brings others is judged by them, request by request.
+            if !trusted
+                && self
+                    .bans
+                    .as_ref()
+                    .is_some_and(|bans| bans.is_banned(peer.ip()))
+            {
+                continue;
+            }
             let counted = self
                 .crowd
                 .enter(peer.ip(), self.timers.connections_per_address);

@@ -20,6 +20,8 @@ pub(crate) enum Said {
     Pass,
     /// The visitor gets this instead.
     Answer(Box<Response<Answer>>),
+    /// The same for one whose password or link is wrong.
+    Failed(Box<Response<Answer>>),
 }
 
 /// Asks every guard of a route but the one that is a service. `target` is path and query as they came.
@@ -55,13 +57,20 @@ pub(crate) fn ask(
         return Said::Answer(Box::new(page.render(headers)));
     }
     if let Some(answer) = link(rules, visit, headers, path, query) {
-        return Said::Answer(Box::new(answer));
+        let wrong = answer.status() == StatusCode::FORBIDDEN
+            && query.is_some_and(|query| query.contains(KEY));
+        let answer = Box::new(answer);
+        return if wrong {
+            Said::Failed(answer)
+        } else {
+            Said::Answer(answer)
+        };
     }
     if !rules.basic_auth.is_empty() {
-        let known = headers
-            .get(AUTHORIZATION)
-            .and_then(credentials)
-            .is_some_and(|given| rules.basic_auth.contains(&sum(&given)));
+        let given = headers.get(AUTHORIZATION).and_then(credentials);
+        let known = given
+            .as_ref()
+            .is_some_and(|given| rules.basic_auth.contains(&sum(given)));
         if !known {
             let page = Page::new(
                 StatusCode::UNAUTHORIZED,
@@ -73,7 +82,13 @@ pub(crate) fn ask(
                 WWW_AUTHENTICATE,
                 HeaderValue::from_static("Basic realm=\"stand\", charset=\"UTF-8\""),
             );
-            return Said::Answer(Box::new(answer));
+            let answer = Box::new(answer);
+            // A browser comes without any first: that is no failure.
+            return if given.is_some() {
+                Said::Failed(answer)
+            } else {
+                Said::Answer(answer)
+            };
         }
         // They are for this door, and nobody behind it needs them.
         headers.remove(AUTHORIZATION);

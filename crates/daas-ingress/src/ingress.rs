@@ -9,7 +9,7 @@ use crate::tls::{ChallengeAnswers, server_config};
 use crate::wire::Timers;
 use daas_engine::dial::Dialer;
 use daas_model::{Explain, Kind, StandName, Subnet};
-use daas_tasks::Supervisor;
+use daas_tasks::{Bans, Supervisor};
 use rustls::server::ResolvesServerCert;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -42,6 +42,8 @@ pub struct Settings {
     pub trusted: Vec<Subnet>,
     /// Who shows certificates. Without one, listeners of TLS close what comes.
     pub certificates: Option<Arc<dyn ResolvesServerCert>>,
+    /// Who is kept out for having failed too often.
+    pub bans: Option<Bans>,
     /// Who answers certificate authorities.
     pub challenges: Option<Arc<dyn ChallengeAnswers>>,
     /// Tells for which hosts there is a certificate that everybody trusts: their plain requests are sent to TLS.
@@ -159,6 +161,7 @@ impl Ingress {
             challenges: settings.challenges,
             log,
             secure_port: AtomicU16::new(0),
+            bans: settings.bans.clone(),
             is_secure: settings.is_secure,
             with_addresses: settings.with_addresses,
             draining: AtomicBool::new(false),

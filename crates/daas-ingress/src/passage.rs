@@ -76,6 +76,12 @@ impl Passage<'_> {
         ) {
             Said::Pass => {}
             Said::Answer(answer) => return Err(Refused::Answer(answer)),
+            Said::Failed(answer) => {
+                self.proxy
+                    .failed(ip, "wrong password or link of a stand")
+                    .await;
+                return Err(Refused::Answer(answer));
+            }
         }
         if let Some(redirect) = &rules.redirect {
             return Ok(redirected(redirect, self.rest(wanted), query));

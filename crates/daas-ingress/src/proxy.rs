@@ -13,6 +13,7 @@ use crate::target::canonical;
 use crate::tls::ChallengeAnswers;
 use crate::visit::{Busy, Visit};
 use daas_model::Subnet;
+use daas_tasks::Bans;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HOST, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
@@ -41,6 +42,7 @@ pub(crate) struct Proxy {
     pub(crate) log: Option<AccessLog>,
     /// The port of TLS, for zones whose plain requests are sent there.
     pub(crate) secure_port: std::sync::atomic::AtomicU16,
+    pub(crate) bans: Option<Bans>,
     pub(crate) is_secure: Option<crate::ingress::IsSecure>,
     pub(crate) with_addresses: Vec<String>,
     /// Whether connections are asked to end with their next answer.
@@ -156,7 +158,22 @@ impl Proxy {
         if let Some(answer) = self.challenge(&wanted) {
             return Ok(answer);
         }
-        let (mut entry, mut by_path) = self.find(&wanted, parts)?;
+        if self.bans.as_ref().is_some_and(|bans| bans.is_banned(ip)) {
+            let page = Page::new(
+                StatusCode::FORBIDDEN,
+                "client-banned",
+                "403: your address failed too often",
+            );
+            let page = page.line(
+                "It is let in again after a while; `daas ban list` on the machine tells when.",
+            );
+            return Err(Refused::Page { page, close: true });
+        }
+        let found = self.find(&wanted, parts);
+        if found.is_err() && is_probe(&wanted.path) {
+            self.failed(ip, "looked for holes where nothing is").await;
+        }
+        let (mut entry, mut by_path) = found?;
         if let Some(access) = access {
             access.stand = entry.stand.to_string();
         }
@@ -179,6 +196,15 @@ impl Proxy {
             by_path,
         };
         passage.pass(parts, body, &wanted, ip, access).await
+    }
+
+    /// Counts a failure of a visitor, and waits as long as he shall.
+    pub(crate) async fn failed(&self, ip: IpAddr, why: &str) {
+        let Some(bans) = &self.bans else { return };
+        let delay = bans.failed(ip, why);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
     }
 
     fn find(&self, wanted: &Wanted, parts: &Parts) -> Result<(Arc<Entry>, bool), Refused> {
@@ -263,6 +289,28 @@ impl Proxy {
         response.headers_mut().insert(LOCATION, to);
         Some(response)
     }
+}
+
+/// Tells whether a path is one that only those look for who try every door: other people's secrets, consoles and holes.
+fn is_probe(path: &str) -> bool {
+    const HOLES: [&str; 14] = [
+        "/.env",
+        "/.git/",
+        "/.aws/",
+        "/.ssh/",
+        "/.svn/",
+        "/wp-login.php",
+        "/wp-admin",
+        "/xmlrpc.php",
+        "/phpmyadmin",
+        "/cgi-bin/",
+        "/vendor/phpunit",
+        "/boaform",
+        "/actuator",
+        "/hnap1",
+    ];
+    let path = path.to_ascii_lowercase();
+    HOLES.iter().any(|hole| path.starts_with(hole))
 }
 
 fn begin_access(

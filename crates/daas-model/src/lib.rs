@@ -5,6 +5,7 @@
 //!
 //! Not here: reading files (`daas-spec`), deciding (`daas-plan`), anything that touches the kernel (`daas-sys`).
 
+mod authorities;
 pub mod base64;
 mod diagnostic;
 mod explain;
@@ -24,6 +25,7 @@ mod slug;
 mod stand;
 mod unit;
 
+pub use authorities::AUTHORITIES;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, visible};
 pub use explain::{Explain, Kind, render_chain};
 pub use health::{HealthCheck, HealthTest};

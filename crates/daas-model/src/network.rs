@@ -55,6 +55,18 @@ impl Subnet {
         }
     }
 
+    /// Parses a block, or an address alone as a block of one.
+    ///
+    /// # Errors
+    /// As [`Subnet::parse`].
+    pub fn parse_or_address(text: &str) -> Result<Self, String> {
+        let alone = text.parse::<IpAddr>().map(|address| Self {
+            address,
+            prefix: if address.is_ipv4() { 32 } else { 128 },
+        });
+        alone.or_else(|_| Self::parse(text))
+    }
+
     /// Returns address number `n` of the block (0 is the block's own), or nothing if it ends before.
     #[must_use]
     pub fn nth(&self, n: u128) -> Option<IpAddr> {

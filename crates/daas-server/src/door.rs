@@ -1,5 +1,6 @@
 use crate::access::{Identity, Role};
 use crate::groups;
+use crate::listen::Guard;
 use crate::token::Tokens;
 use daas_api::Caller;
 use daas_model::{Explain, Kind};
@@ -9,7 +10,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 /// The group of the host whose members may use the unix socket.
 pub const GROUP: &str = "daas";
@@ -184,11 +189,25 @@ pub(crate) fn identify(stream: &UnixStream) -> Option<Identity> {
 }
 
 /// A TCP address that is bound and not served yet. Everybody there must show a token.
-#[derive(Debug)]
 pub struct TcpDoor {
     pub(crate) listener: TcpListener,
     pub(crate) tokens: Tokens,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) clients: Option<KnownClients>,
+    pub(crate) guard: Guard,
     address: SocketAddr,
+}
+
+/// Tells who shows a certificate, which the handshake has found good.
+pub type KnownClients = Arc<dyn Fn(&CertificateDer<'_>) -> Option<Identity> + Send + Sync>;
+
+impl std::fmt::Debug for TcpDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TcpDoor")
+            .field("address", &self.address)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl TcpDoor {
@@ -209,8 +228,47 @@ impl TcpDoor {
         Ok(Self {
             listener,
             tokens,
+            tls: None,
+            clients: None,
+            guard: Guard::default(),
             address,
         })
+    }
+
+    /// Binds the address for TLS; who shows a certificate that `clients` knows needs no token.
+    ///
+    /// # Errors
+    /// As [`TcpDoor::bind`], but tokens may lack where certificates do their work.
+    pub async fn bind_tls(
+        address: SocketAddr,
+        tokens: Tokens,
+        tls: Arc<ServerConfig>,
+        clients: Option<KnownClients>,
+    ) -> Result<Self, DoorError> {
+        if tokens.is_empty() && clients.is_none() {
+            return Err(DoorError::NoTokens { address });
+        }
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(DoorError::io("listen at", address))?;
+        let address = listener
+            .local_addr()
+            .map_err(DoorError::io("listen at", address))?;
+        Ok(Self {
+            listener,
+            tokens,
+            tls: Some(TlsAcceptor::from(tls)),
+            clients,
+            guard: Guard::default(),
+            address,
+        })
+    }
+
+    /// Keeps out who failed too often.
+    #[must_use]
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
     }
 
     /// Returns the address, with the port that the system chose if 0 was asked for.

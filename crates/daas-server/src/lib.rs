@@ -7,6 +7,7 @@
 //! Not here: what the requests do (`daas-control`), the types (`daas-api`), pages.
 
 mod access;
+mod bans;
 mod body;
 mod certificates;
 mod door;
@@ -33,7 +34,8 @@ mod system;
 mod token;
 
 pub use access::{Access, Identity, Role};
-pub use door::{DoorError, GROUP, TcpDoor, UnixDoor};
+pub use door::{DoorError, GROUP, KnownClients, TcpDoor, UnixDoor};
+pub use listen::Guard;
 pub use open_door::{Certificate, CertificateError, OpenDoor};
 pub use server::Server;
 pub use slow::Timers;

@@ -2,19 +2,22 @@
 
 use crate::access::{Identity, Stranger};
 use crate::body::Timed;
-use crate::door::{self, TcpDoor, UnixDoor};
+use crate::door::{self, KnownClients, TcpDoor, UnixDoor};
 use crate::slow::{Read, Timers};
 use crate::token::Tokens;
 use axum::Router;
 use axum::body::Body;
-use daas_tasks::{Crowd, Shutdown, Supervisor};
-use hyper::Request;
+use daas_model::Subnet;
+use daas_tasks::{Bans, Crowd, Shutdown, Supervisor};
 use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,17 +41,35 @@ const MOST_FIELDS: usize = 64;
 enum Peer {
     /// By the kernel, once for the connection.
     Process(Option<Identity>),
-    /// By his token, with each request.
-    Bearer(Arc<Tokens>),
+    /// By his certificate, once for the connection, else by his token, with each request.
+    Bearer(Arc<Tokens>, Option<Identity>),
     /// Not here: what answers judges him itself.
     Unasked,
+}
+
+/// Who comes, and who counts his failures.
+#[derive(Clone)]
+struct Guest {
+    peer: Peer,
+    /// His address, where somebody counts.
+    counted: Option<(Bans, IpAddr)>,
+}
+
+impl Guest {
+    /// Notes whom his certificate shows.
+    fn known(mut self, identity: Option<Identity>) -> Self {
+        if let (Peer::Bearer(_, known), Some(identity)) = (&mut self.peer, identity) {
+            *known = Some(identity);
+        }
+        self
+    }
 }
 
 impl Peer {
     /// Returns how much is read at once: heads for the API, contents of images for what judges itself.
     fn most_read(&self) -> usize {
         match self {
-            Self::Process(_) | Self::Bearer(_) => MOST_HEAD,
+            Self::Process(_) | Self::Bearer(..) => MOST_HEAD,
             Self::Unasked => MOST_CONTENT,
         }
     }
@@ -78,8 +99,12 @@ pub(crate) async fn unix(
         drop(supervisor.run("connection", move |shutdown| async move {
             let _seat = seat;
             let peer = Peer::Process(door::identify(&stream));
+            let guest = Guest {
+                peer,
+                counted: None,
+            };
             if in_time(stream.readable(), timers.first_byte).await {
-                serve(stream, peer, router, timers, shutdown).await;
+                serve(stream, guest, router, timers, shutdown).await;
             }
         }));
     }
@@ -93,12 +118,14 @@ pub(crate) async fn tcp(
     timers: Timers,
     shutdown: Shutdown,
 ) {
-    let peer = Peer::Bearer(Arc::new(door.tokens));
+    let peer = Peer::Bearer(Arc::new(door.tokens), None);
+    let clients = door.clients;
     let door = Plain {
         listener: door.listener,
-        tls: None,
+        tls: door.tls,
+        guard: door.guard,
     };
-    accept(door, peer, router, supervisor, timers, shutdown).await;
+    accept(door, peer, clients, router, supervisor, timers, shutdown).await;
 }
 
 /// Serves everybody who comes to an address; what answers judges them itself.
@@ -109,18 +136,54 @@ pub(crate) async fn open(
     timers: Timers,
     shutdown: Shutdown,
 ) {
-    accept(door, Peer::Unasked, router, supervisor, timers, shutdown).await;
+    accept(
+        door,
+        Peer::Unasked,
+        None,
+        router,
+        supervisor,
+        timers,
+        shutdown,
+    )
+    .await;
 }
 
 /// A listener, with or without TLS.
 pub(crate) struct Plain {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) guard: Guard,
+}
+
+/// Who is kept out of a door.
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
+    /// Who counts failures.
+    pub bans: Option<Bans>,
+    /// Proxies, which bring many: their failures are not counted here.
+    pub trusted: Vec<Subnet>,
+}
+
+impl Guard {
+    /// Returns who counts for this peer; an error for one who is kept out.
+    fn counts(&self, ip: IpAddr) -> Result<Option<(Bans, IpAddr)>, ()> {
+        let ip = ip.to_canonical();
+        let bans = self
+            .bans
+            .as_ref()
+            .filter(|_| !self.trusted.iter().any(|net| net.contains(ip)));
+        match bans {
+            Some(bans) if bans.is_banned(ip) => Err(()),
+            Some(bans) => Ok(Some((bans.clone(), ip))),
+            None => Ok(None),
+        }
+    }
 }
 
 async fn accept(
     door: Plain,
     peer: Peer,
+    clients: Option<KnownClients>,
     router: Router,
     supervisor: Supervisor,
     timers: Timers,
@@ -140,11 +203,18 @@ async fn accept(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // Dropping the stream closes it: whoever has enough connections gets no further one.
+        // Dropping the stream closes it: whoever is banned or has enough connections gets no further one.
+        let Ok(counts) = door.guard.counts(address.ip()) else {
+            continue;
+        };
         let Some(counted) = crowd.enter(address.ip(), timers.connections_per_address) else {
             continue;
         };
-        let (router, peer, tls) = (router.clone(), peer.clone(), door.tls.clone());
+        let guest = Guest {
+            peer: peer.clone(),
+            counted: counts,
+        };
+        let (router, tls, clients) = (router.clone(), door.tls.clone(), clients.clone());
         drop(supervisor.run("connection", move |shutdown| async move {
             let _held = (seat, counted);
             // A failure means that the other side is gone already; the first read will say so.
@@ -153,9 +223,18 @@ async fn accept(
                 return;
             }
             match tls {
-                None => serve(stream, peer, router, timers, shutdown).await,
+                None => serve(stream, guest, router, timers, shutdown).await,
                 Some(tls) => match tokio::time::timeout(timers.head, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => serve(stream, peer, router, timers, shutdown).await,
+                    Ok(Ok(stream)) => {
+                        let shown = stream.get_ref().1.peer_certificates();
+                        let shown = shown.and_then(|chain| chain.first());
+                        let known = clients
+                            .as_ref()
+                            .zip(shown)
+                            .and_then(|(known, one)| known(one));
+                        let guest = guest.known(known);
+                        serve(stream, guest, router, timers, shutdown).await;
+                    }
                     Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
                     Err(_) => {}
                 },
@@ -170,25 +249,41 @@ async fn in_time(readable: impl Future<Output = io::Result<()>>, limit: Duration
 
 async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: T,
-    peer: Peer,
+    guest: Guest,
     router: Router,
     timers: Timers,
     shutdown: Shutdown,
 ) {
+    let Guest { peer, counted } = guest;
     let most_read = peer.most_read();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(|body| Body::new(Timed::new(body, &timers)));
         let identity = match &peer {
             Peer::Unasked => None,
             Peer::Process(identity) => identity.clone(),
-            Peer::Bearer(tokens) => bearer(&request).and_then(|secret| tokens.identify(secret)),
+            Peer::Bearer(tokens, known) => known
+                .clone()
+                .or_else(|| bearer(&request).and_then(|secret| tokens.identify(secret))),
         };
+        let signs_in = counted.is_some() && signs_in(&request, &peer);
         match (identity, &peer) {
             (Some(identity), _) => drop(request.extensions_mut().insert(identity)),
             (None, Peer::Process(_)) => drop(request.extensions_mut().insert(Stranger)),
-            (None, Peer::Bearer(_) | Peer::Unasked) => {}
+            (None, Peer::Bearer(..) | Peer::Unasked) => {}
         }
-        router.clone().oneshot(request)
+        let (router, counted) = (router.clone(), counted.clone());
+        async move {
+            let response = router.oneshot(request).await?;
+            if let Some((bans, ip)) =
+                counted.filter(|_| signs_in && response.status() == StatusCode::UNAUTHORIZED)
+            {
+                let delay = bans.failed(ip, "wrong token or login");
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -211,6 +306,16 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     if let Err(error) = ended {
         tracing::debug!(error = %error, "a connection ended early");
     }
+}
+
+/// Tells whether a request says a secret that may be wrong. Short-lived tokens of registries end by themselves: that is no failure.
+fn signs_in(request: &Request<Body>, peer: &Peer) -> bool {
+    let header = request.headers().get(AUTHORIZATION);
+    let scheme = header.and_then(|value| value.to_str().ok()?.split(' ').next());
+    scheme.is_some_and(|scheme| {
+        scheme.eq_ignore_ascii_case("basic")
+            || (matches!(peer, Peer::Bearer(..)) && scheme.eq_ignore_ascii_case("bearer"))
+    })
 }
 
 /// Returns the token of `Authorization: Bearer <token>` (RFC 6750, section 2.1).

@@ -1,7 +1,7 @@
 //! Doors at which no token of ours is asked: what answers there judges who comes.
 
 use crate::door::DoorError;
-use crate::listen::{self, Plain};
+use crate::listen::{self, Guard, Plain};
 use crate::slow::Timers;
 use axum::Router;
 use daas_tasks::{Handle, Supervisor};
@@ -98,7 +98,11 @@ impl OpenDoor {
         let address = listener.local_addr().map_err(failed)?;
         let tls = certificate.map(|certificate| TlsAcceptor::from(certificate.config.clone()));
         Ok(Self {
-            door: Plain { listener, tls },
+            door: Plain {
+                listener,
+                tls,
+                guard: Guard::default(),
+            },
             address,
         })
     }
@@ -113,9 +117,17 @@ impl OpenDoor {
             door: Plain {
                 listener,
                 tls: None,
+                guard: Guard::default(),
             },
             address,
         })
+    }
+
+    /// Keeps out who failed too often.
+    #[must_use]
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.door.guard = guard;
+        self
     }
 
     /// Returns the address, with the port that the system chose if 0 was asked for.

@@ -8,13 +8,19 @@ use axum::extract::State;
 use daas_api::endpoint::{ROUTE_LIST, ROUTE_SNIPPET, ROUTE_TRAEFIK};
 use daas_api::{EdgeQuery, EdgeSnippet, RouteList, TraefikConfig};
 
-/// An edge, as it is called in a path; which ones there are is known further in.
+/// An edge, as it is called in a path.
 struct EdgeName(String);
 
 impl Part for EdgeName {
     const NAME: &'static str = "edge";
     fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self(text.to_owned()))
+        match text {
+            "nginx" | "haproxy" => Ok(Self(text.to_owned())),
+            other => Err(format!(
+                "`{}` is neither `nginx` nor `haproxy`",
+                other.escape_debug()
+            )),
+        }
     }
 }
 

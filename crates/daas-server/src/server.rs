@@ -7,7 +7,7 @@ use crate::request_id::RequestIds;
 use crate::routes::Routes;
 use crate::slow::Timers;
 use crate::{
-    certificates, images, names, operations, projects, registry, route_list, stands, system,
+    bans, certificates, images, names, operations, projects, registry, route_list, stands, system,
 };
 use axum::Router;
 use axum::extract::{Request, State};
@@ -93,6 +93,7 @@ fn routes() -> Routes {
     let routes = route_list::routes(routes);
     let routes = names::routes(routes);
     let routes = certificates::routes(routes);
+    let routes = bans::routes(routes);
     system::routes(routes)
 }
 

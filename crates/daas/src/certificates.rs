@@ -4,15 +4,18 @@ use crate::config::{Config, Fault};
 use crate::dns::Names;
 use crate::ingress::Shown;
 use crate::serve::ServeError;
+use daas_api::Caller;
 use daas_certs::{
     AcmeSettings, Binding, Budget, CertName, Certificates, ChallengeKind, DnsAnswers, GivenFiles,
     Settings, SystemClock,
 };
 use daas_dns::{Dns, Name, TxtGuard};
 use daas_ingress::{ChallengeAnswers, IsSecure};
+use daas_server::{Identity, KnownClients, Role};
 use daas_store::Store;
 use daas_tasks::{Supervisor, TaskError};
 use futures_util::future::BoxFuture;
+use rustls::ServerConfig;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -255,6 +258,33 @@ pub(crate) fn shown(config: &Config, certificates: &Certificates) -> Shown {
     }
 }
 
+/// Returns how a door of the API speaks TLS: with the certificates of everything here, and with clients that show one of ours if they have one.
+pub(crate) fn of_door(
+    certificates: &Certificates,
+    roles: BTreeMap<String, Role>,
+) -> Result<(Arc<ServerConfig>, Option<KnownClients>), rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let known = certificates.client_verifier();
+    let builder = if roles.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        builder.with_client_cert_verifier(known.clone().optional())
+    };
+    let config = builder.with_cert_resolver(certificates.resolver());
+    let has_roles = !roles.is_empty();
+    let who: KnownClients = Arc::new(move |certificate| {
+        let name = known.name_of(certificate)?;
+        let role = *roles.get(&name)?;
+        Some(Identity {
+            caller: Caller::Certificate { name },
+            role,
+        })
+    });
+    Ok((Arc::new(config), has_roles.then_some(who)))
+}
+
 /// Answers to challenges in the house's own name server.
 struct OwnDns {
     dns: Dns,
@@ -301,11 +331,13 @@ fn reachable(config: &Config) -> impl Iterator<Item = IpAddr> {
     let doors = config.listen.iter().map(|door| door.address);
     let registry = config.registry.listen.iter().copied();
     let ingress = config.ingress.listen_tls.addresses.iter().copied();
-    doors
-        .chain(registry)
-        .chain(ingress)
-        .map(|address| address.ip())
-        .filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
+    let all = doors.chain(registry).chain(ingress);
+    // Who listens everywhere is found by the address that this machine uses towards others.
+    all.filter_map(|address| match address.ip() {
+        ip if ip.is_unspecified() => crate::dns::way_out(),
+        ip => Some(ip),
+    })
+    .filter(|ip| !ip.is_loopback())
 }
 
 /// Answers what authorities ask by plain HTTP.

@@ -3,10 +3,12 @@
 use crate::certificates::{CertificatesConfig, CertificatesText};
 use crate::dns::{DnsConfig, DnsText};
 use daas_model::{ByteSize, Cpus, Limits, Span, Subnet};
+use daas_server::Role;
+use daas_tasks::BanRules;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -64,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) state: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) listen: Vec<Listen>,
+    /// When peers are kept out.
+    pub(crate) bans: BanRules,
     pub(crate) addresses: Subnet,
     pub(crate) limits: Limits,
     pub(crate) spares: usize,
@@ -146,13 +150,91 @@ pub(crate) struct RegistryConfig {
 }
 
 /// One TCP door.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub(crate) struct Listen {
     /// The address.
     pub(crate) address: SocketAddr,
-    /// A file whose lines are `name token`; readable by root only.
-    pub(crate) tokens: PathBuf,
+    /// A file whose lines are `name role sha256`; readable by root only.
+    pub(crate) tokens: Option<PathBuf>,
+    /// Whether it speaks TLS.
+    pub(crate) tls: bool,
+    /// What clients may do who show a certificate, by their names.
+    pub(crate) clients: BTreeMap<String, Role>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenText {
+    address: SocketAddr,
+    tokens: Option<PathBuf>,
+    tls: Option<bool>,
+    #[serde(default)]
+    clients: BTreeMap<String, Role>,
+}
+
+fn read_listen(list: Vec<ListenText>) -> Result<Vec<Listen>, Fault> {
+    list.into_iter().map(ListenText::read).collect()
+}
+
+impl ListenText {
+    /// Returns what it says. Plain words are spoken with oneself only, where nobody says otherwise.
+    fn read(self) -> Result<Listen, Fault> {
+        let tls = self.tls.unwrap_or(!self.address.ip().is_loopback());
+        let why = if self.tokens.is_none() && self.clients.is_empty() {
+            Some("nobody could come in: name `tokens`, or `clients` with certificates")
+        } else if !tls && !self.clients.is_empty() {
+            Some("`clients` show certificates, which takes `tls: true`")
+        } else {
+            None
+        };
+        match why {
+            Some(why) => Err(("listen", why.into())),
+            None => Ok(Listen {
+                address: self.address,
+                tokens: self.tokens,
+                tls,
+                clients: self.clients,
+            }),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BansText {
+    after: Option<u32>,
+    within: Option<String>,
+    time: Option<String>,
+    allow: Option<Vec<String>>,
+}
+
+impl BansText {
+    /// Returns what it says, with its defaults.
+    fn read(self) -> Result<BanRules, Fault> {
+        let usual = BanRules::default();
+        let span = |key, text: Option<String>, usual| {
+            text.map_or(Ok(usual), |text| {
+                Span::parse(&text)
+                    .map(|span| span.0)
+                    .map_err(|e| (key, e.into()))
+            })
+        };
+        let allow = |list: Vec<String>| {
+            let nets = list.iter().map(|text| Subnet::parse_or_address(text));
+            nets.collect::<Result<_, _>>()
+                .map_err(|e: String| -> Fault { ("bans.allow", e.into()) })
+        };
+        let after = self.after.unwrap_or(usual.after);
+        if after == 0 {
+            return Err(("bans.after", "everybody would be banned: at least 1".into()));
+        }
+        Ok(BanRules {
+            after,
+            within: span("bans.within", self.within, usual.within)?,
+            time: span("bans.time", self.time, usual.time)?,
+            allow: self.allow.map_or(Ok(usual.allow), allow)?,
+        })
+    }
 }
 
 /// The file as it is written.
@@ -161,7 +243,8 @@ pub(crate) struct Listen {
 struct Text {
     state: PathBuf,
     socket: PathBuf,
-    listen: Vec<Listen>,
+    listen: Vec<ListenText>,
+    bans: BansText,
     stands: StandsText,
     images: ImagesText,
     registry: RegistryText,
@@ -189,6 +272,7 @@ impl Default for Text {
             state: "/var/lib/daas".into(),
             socket: "/run/daas/daas.sock".into(),
             listen: Vec::new(),
+            bans: BansText::default(),
             stands: StandsText::default(),
             images: ImagesText::default(),
             registry: RegistryText::default(),
@@ -265,16 +349,9 @@ struct EgressText {
 impl EgressText {
     /// Returns what it says; an address alone is a block of one.
     fn read(&self) -> Result<Vec<Subnet>, Fault> {
-        let block = |text: &String| {
-            let alone = text.parse::<IpAddr>().map(|address| Subnet {
-                address,
-                prefix: if address.is_ipv4() { 32 } else { 128 },
-            });
-            alone.or_else(|_| Subnet::parse(text))
-        };
         self.allow
             .iter()
-            .map(|text| block(text).map_err(|e| ("egress.allow", e.into())))
+            .map(|text| Subnet::parse_or_address(text).map_err(|e| ("egress.allow", e.into())))
             .collect()
     }
 }
@@ -340,15 +417,7 @@ impl IngressText {
         let trusted = self
             .trusted_proxies
             .iter()
-            .map(|text| {
-                Subnet::parse(text).or_else(|error| {
-                    let ip: std::net::IpAddr = text.parse().map_err(|_| error)?;
-                    Ok(Subnet {
-                        address: ip,
-                        prefix: if ip.is_ipv4() { 32 } else { 128 },
-                    })
-                })
-            })
+            .map(|text| Subnet::parse_or_address(text))
             .collect::<Result<_, String>>()
             .map_err(|error| ("ingress.trusted_proxies", error.into()))?;
         Ok(IngressConfig {
@@ -477,7 +546,11 @@ impl Config {
                 .map_err(|e| fault("stands.addresses")(e.into()))?,
             state: text.state,
             socket: text.socket,
-            listen: text.listen,
+            listen: read_listen(text.listen).map_err(|(key, source)| fault(key)(source))?,
+            bans: text
+                .bans
+                .read()
+                .map_err(|(key, source)| fault(key)(source))?,
             limits,
             spares: text.stands.spares,
             refresh: text
@@ -554,6 +627,24 @@ mod tests {
         assert_eq!(blocks, ["10.1.0.0/16", "192.0.2.7/32"]);
         assert_eq!(egress.builds.caches, ByteSize::gib(2));
         assert!(parse("egress: {allow: [home]}\n").is_err());
+        let listen = |text: &str| parse(&format!("listen: [{{address: {text}}}]\n"));
+        assert!(!listen("'127.0.0.1:7000', tokens: /t").unwrap().listen[0].tls);
+        assert!(
+            listen("'0.0.0.0:7000', clients: {anna: operator}")
+                .unwrap()
+                .listen[0]
+                .tls
+        );
+        assert!(listen("'0.0.0.0:7000'").is_err());
+        assert!(listen("'127.0.0.1:7000', clients: {anna: operator}").is_err());
+        let bans = parse("bans: {after: 3, time: 1h, allow: [10.0.0.0/8]}\n")
+            .unwrap()
+            .bans;
+        assert_eq!(
+            (bans.after, bans.time.as_secs(), bans.allow.len()),
+            (3, 3600, 1)
+        );
+        assert!(parse("bans: {after: 0}\n").is_err());
         let refresh = |text: &str| {
             parse(&format!("images: {{refresh: {text}}}\n")).map(|config| config.refresh)
         };

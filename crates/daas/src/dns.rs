@@ -339,7 +339,7 @@ fn of_system(text: &str) -> (Vec<SocketAddr>, Vec<Name>) {
 }
 
 /// Returns the address that this machine uses towards others. A socket is asked, nothing is sent.
-fn way_out() -> Option<IpAddr> {
+pub(crate) fn way_out() -> Option<IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     // Of the block for documentation (RFC 5737): whoever has no route to it has none to anywhere.
     socket.connect("192.0.2.1:53").ok()?;

@@ -8,7 +8,7 @@ use daas_dns::Name;
 use daas_engine::dial::Dialer;
 use daas_ingress::{ChallengeAnswers, Ingress, IsSecure, Listener, Settings};
 use daas_model::StandName;
-use daas_tasks::Supervisor;
+use daas_tasks::{Bans, Supervisor};
 use rustls::server::ResolvesServerCert;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -77,6 +77,7 @@ impl Gates {
         dialer: Dialer,
         tasks: &Supervisor,
         visits: UnboundedSender<StandName>,
+        bans: Bans,
     ) -> Result<Ingress, ServeError> {
         let settings = Settings {
             trusted: config.ingress.trusted.clone(),
@@ -90,6 +91,7 @@ impl Gates {
             })),
             certificates: self.shown.certificates.clone(),
             challenges: self.shown.challenges.clone(),
+            bans: Some(bans),
             is_secure: self.shown.is_secure.clone(),
             with_addresses: vec![bare(&config.dns.zone)],
             ..Settings::default()

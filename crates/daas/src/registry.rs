@@ -6,7 +6,7 @@ use daas_engine::{InnerService, LocalEngine};
 use daas_image::{Registries, RegistrySettings};
 use daas_model::ProjectName;
 use daas_registry::{Door, Registry, Settings};
-use daas_server::{Certificate, OpenDoor, Timers};
+use daas_server::{Certificate, Guard, OpenDoor, Timers};
 use daas_tasks::{Handle, Supervisor};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -19,7 +19,7 @@ pub(crate) struct Doors {
 
 impl Doors {
     /// Binds what the configuration asks for. The address that nobody asked for may be taken by somebody else.
-    pub(crate) async fn bind(config: &RegistryConfig) -> Result<Self, ServeError> {
+    pub(crate) async fn bind(config: &RegistryConfig, guard: &Guard) -> Result<Self, ServeError> {
         let certificate = match &config.certificate {
             Some((chain, key)) => Some(Certificate::read(chain, key)?),
             None => None,
@@ -27,7 +27,7 @@ impl Doors {
         let mut doors = Vec::new();
         for address in &config.listen {
             match OpenDoor::bind(*address, certificate.as_ref()).await {
-                Ok(door) => doors.push(door),
+                Ok(door) => doors.push(door.guarded(guard.clone())),
                 Err(error) if config.listen_is_default => {
                     tracing::warn!(%address, cause = %daas_model::render_chain(&error), "the registry is not served on the host; stands reach it all the same");
                 }

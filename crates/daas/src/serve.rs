@@ -1,20 +1,20 @@
 //! The life of the daemon, from the first process to the drain.
 
 use crate::certificates;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Listen};
 use crate::dns::Names;
 use crate::handover::Handed;
 use crate::ingress::Gates;
 use crate::registry::Doors;
-use daas_control::{Control, ControlConfig};
+use daas_control::{Control, ControlConfig, Rooms, recall_bans};
 use daas_engine::publish::HostRange;
 use daas_engine::{EngineConfig, EngineError, LocalEngine};
 use daas_image::{Budget, RegistrySettings};
 use daas_keeper::zygote::{self, ZygoteHandle};
 use daas_model::{Explain, Kind};
-use daas_server::{DoorError, Server, TcpDoor, Timers, TokenError, Tokens, UnixDoor};
+use daas_server::{DoorError, Guard, Server, TcpDoor, Timers, TokenError, Tokens, UnixDoor};
 use daas_store::{Store, StoreError};
-use daas_tasks::Supervisor;
+use daas_tasks::{Bans, Supervisor};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,8 @@ pub(crate) enum ServeError {
     Names(#[from] daas_dns::DnsError),
     #[error("cannot serve the registry over TLS")]
     Certificate(#[from] daas_server::CertificateError),
+    #[error("cannot set up TLS for the API")]
+    Tls(#[from] rustls::Error),
     #[error("cannot open the certificates")]
     Certificates(#[from] daas_certs::CertificatesError),
     #[error("cannot serve without root: stands need namespaces, mounts and cgroups")]
@@ -94,6 +96,7 @@ impl Explain for ServeError {
             Self::Listen { .. } => "serve-listen",
             Self::Names(error) => error.code(),
             Self::Certificate(_) => "serve-certificate",
+            Self::Tls(_) => "serve-tls",
             Self::Zygote(_) => "serve-zygote",
             Self::Runtime(_) => "serve-runtime",
             Self::Control(_) => "serve-control",
@@ -116,6 +119,7 @@ impl Explain for ServeError {
             Self::Names(error) => error.kind(),
             Self::NotRoot => Kind::Forbidden,
             Self::Tokens { .. } | Self::Certificate(_) => Kind::Input,
+            Self::Tls(_) => Kind::Bug,
             Self::Zygote(_) | Self::Runtime(_) | Self::Control(_) => Kind::Outside,
         }
     }
@@ -187,7 +191,9 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
     if let Err(error) = engine.come_beside_stands() {
         tracing::warn!(cause = %daas_model::render_chain(&error), "busy stands do not give way to the platform");
     }
-    let doors = Doors::bind(&config.registry).await?;
+    let (bans, given) = Bans::new(config.bans.clone());
+    let guard = guard(&config, &bans, &store)?;
+    let doors = Doors::bind(&config.registry, &guard).await?;
     let registry = doors.registry(
         &config.registry,
         outside(&config),
@@ -205,7 +211,13 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         handed,
     )?;
     let (visit, visits) = tokio::sync::mpsc::unbounded_channel();
-    let ingress = gates.ingress(&config, engine.dialer().clone(), &tasks, visit)?;
+    let ingress = gates.ingress(
+        &config,
+        engine.dialer().clone(),
+        &tasks,
+        visit,
+        bans.clone(),
+    )?;
     let control_config = ControlConfig {
         outside: gates.outside(&config),
         registry_listens: doors.addresses(),
@@ -223,9 +235,12 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         control_config,
         store,
         engine.clone(),
-        registry.clone(),
-        ingress.clone(),
-        certificates.clone(),
+        Rooms {
+            registry: registry.clone(),
+            ingress: ingress.clone(),
+            certificates: certificates.clone(),
+            bans: bans.clone(),
+        },
         tasks.clone(),
     )
     .await
@@ -234,18 +249,11 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
     doors.open(&registry, &tasks);
     // Whoever comes now must find the stands that are there.
     control.keep_sleep(visits);
+    control.keep_bans(given);
     control.first_looks().await;
     gates.open(&ingress);
     certificates.start();
-    let server = Server::new(Arc::new(control), tasks.clone());
-    server.open_unix(UnixDoor::bind(&config.socket)?, Timers::local());
-    for listen in &config.listen {
-        let tokens = read_tokens(&listen.tokens)?;
-        server.open_tcp(
-            TcpDoor::bind(listen.address, tokens).await?,
-            Timers::public(),
-        );
-    }
+    open_doors(&config, control, &certificates, &guard, &tasks).await?;
     tracing::info!(socket = %config.socket.display(), state = %config.state.display(), "ready");
     tell_manager("READY=1");
     until_asked().await;
@@ -256,6 +264,15 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         tracing::warn!(task = %name, "did not finish within the grace");
     }
     Ok(())
+}
+
+/// Returns who is kept out of the doors: who was when the last daemon ended, and whoever fails from now on.
+fn guard(config: &Config, bans: &Bans, store: &Store) -> Result<Guard, ServeError> {
+    recall_bans(bans, store)?;
+    Ok(Guard {
+        bans: Some(bans.clone()),
+        trusted: config.ingress.trusted.clone(),
+    })
 }
 
 fn engine_config(config: &Config, upstreams: Vec<SocketAddr>) -> EngineConfig {
@@ -277,6 +294,37 @@ fn outside(config: &Config) -> RegistrySettings {
         insecure: config.insecure.iter().cloned().collect(),
         ..RegistrySettings::default()
     }
+}
+
+/// Lets everybody in to the API.
+async fn open_doors(
+    config: &Config,
+    control: Control,
+    certificates: &daas_certs::Certificates,
+    guard: &Guard,
+    tasks: &Supervisor,
+) -> Result<(), ServeError> {
+    let server = Server::new(Arc::new(control), tasks.clone());
+    server.open_unix(UnixDoor::bind(&config.socket)?, Timers::local());
+    for listen in &config.listen {
+        let door = tcp_door(listen, certificates).await?.guarded(guard.clone());
+        server.open_tcp(door, Timers::public());
+    }
+    Ok(())
+}
+
+/// Binds an address of the API, for TLS where it is not told otherwise.
+async fn tcp_door(
+    listen: &Listen,
+    certificates: &daas_certs::Certificates,
+) -> Result<TcpDoor, ServeError> {
+    let tokens = listen.tokens.as_deref().map(read_tokens).transpose()?;
+    let tokens = tokens.unwrap_or_default();
+    if !listen.tls {
+        return Ok(TcpDoor::bind(listen.address, tokens).await?);
+    }
+    let (config, clients) = certificates::of_door(certificates, listen.clients.clone())?;
+    Ok(TcpDoor::bind_tls(listen.address, tokens, config, clients).await?)
 }
 
 fn read_tokens(path: &Path) -> Result<Tokens, ServeError> {

@@ -7,7 +7,7 @@ const EVERYWHERE: &str = "\nEverywhere:\n";
 /// The page holds every command line word by word, so that no change of a word goes unseen.
 #[test]
 fn the_checked_in_page_tells_every_noun_verb_and_option() {
-    let nouns: [(&str, &[&str]); 8] = [
+    let nouns: [(&str, &[&str]); 12] = [
         (
             "stand",
             &[
@@ -38,6 +38,10 @@ fn the_checked_in_page_tells_every_noun_verb_and_option() {
             "system",
             &["info", "prune", "install", "uninstall", "token"],
         ),
+        ("route", &["list", "export"]),
+        ("dns", &["zones", "records", "add", "remove"]),
+        ("certificate", &[]),
+        ("ban", &["list", "add", "remove", "allow"]),
         ("doctor", &[]),
         ("serve", &[]),
         ("completions", &[]),

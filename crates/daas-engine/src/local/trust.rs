@@ -7,6 +7,7 @@
 use super::lock;
 use crate::error::EngineError;
 use daas_image::{Digest, Found, Merged};
+use daas_model::AUTHORITIES;
 use rustix::fs::{AtFlags, CWD, FileType, Stat, Timespec, Timestamps, utimensat};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -23,14 +24,8 @@ pub const AUTHORITIES_BEGIN: &str =
 /// The line behind them.
 pub const AUTHORITIES_END: &str = "# DaaS: end\n";
 
-/// Where programs look for authorities: Debian and Alpine, Fedora, `OpenSSL`'s own default, SUSE. Links are followed inside of the image.
-const BUNDLES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/ca-bundle.pem",
-];
+/// Where programs of Fedora look for authorities besides where all do. Links are followed inside of the image.
+const EXTRACTED: &str = "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem";
 /// From where `update-ca-certificates` takes further authorities.
 const FURTHER: &str = "/usr/local/share/ca-certificates";
 /// How the file there is called.
@@ -232,7 +227,7 @@ fn tempfile_in(folder: &Path) -> io::Result<PathBuf> {
 /// Looks for the places of authorities in an image.
 fn plan(below: &Merged, roots: &str, shown: Shown) -> io::Result<Plan> {
     let mut plan = Plan::default();
-    for bundle in BUNDLES {
+    for bundle in AUTHORITIES.into_iter().chain([EXTRACTED]) {
         // An image whose links go round is its own trouble.
         let Ok((parts, Some(found))) = below.land(bundle.as_bytes()) else {
             continue;

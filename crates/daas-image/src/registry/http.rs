@@ -5,6 +5,7 @@ use super::url::Url;
 use super::web::Dial;
 use crate::ImageError;
 use bytes::Bytes;
+use daas_model::AUTHORITIES;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -32,13 +33,6 @@ const ANSWER: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Largest answer of a proxy to CONNECT in bytes.
 const MAX_CONNECT: usize = 16 << 10;
-/// Where distributions keep the authorities of the machine: Debian, Fedora, SUSE, Alpine.
-const AUTHORITIES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

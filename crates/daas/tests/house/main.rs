@@ -3,6 +3,7 @@
 mod builds;
 mod cgroup_v2;
 mod contexts;
+mod doors;
 mod edge;
 mod edges;
 mod environment;
