@@ -1,29 +1,22 @@
 //! Nodes are launched in batches: all are born, all links are made in one message, all go on at once.
 
-use super::guarding::is_free;
+use super::linking::PlannedLink;
 use super::node::{Launching, Node, Phase, Running};
 use super::repeats::Repeats;
 use super::seats::Seat;
-use super::{Alarm, Answered, Keeper, Outcome, Source, Waiter, hosting, unix_ms};
-use crate::birth::{
-    Birth, Born, ChildFailure, LinkPlan, MountPlan, MountWhat, NodeBirth, Report, go,
-};
+use super::{Alarm, Answered, Keeper, Outcome, Source, Waiter, unix_ms};
+use crate::birth::{Birth, Born, ChildFailure, NodeBirth, Report, go};
 use crate::channel::Channel;
 use crate::desk;
 use crate::error::KeeperError;
-use crate::launch::{
-    IDS_PER_STAND, InterfaceLaunch, MountLaunch, MountLaunchSource, NetworkLaunch, NodeLaunch,
-};
+use crate::launch::{IDS_PER_STAND, NetworkLaunch, NodeLaunch};
 use crate::log::Writer;
 use crate::protocol::{EventKind, Failure, Response};
 use daas_model::{NodeName, NodeState};
 use daas_sys::cgroup::{Ceiling, Group, Mode};
-use daas_sys::guard::Port;
-use daas_sys::netlink::{self, LinkEnd, OPER_UP};
 use daas_sys::{Attempt, netns, process};
 use rustix::fs::{Gid, Uid};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -40,9 +33,6 @@ pub(super) struct Batch {
 /// How long a launch may take, first filling of volumes included, before it is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The index of the first interface inside a node; above what the kernel may make by itself (sit0, tunl0).
-const FIRST_INSIDE: i32 = crate::child_seat::LINK;
-
 /// A node that was born and waits for its links.
 pub(super) struct Newborn {
     pub(super) name: NodeName,
@@ -53,7 +43,7 @@ pub(super) struct Newborn {
     input: Option<OwnedFd>,
     pub(super) links: Vec<PlannedLink>,
     /// The process that waited for it, and whether its link forwards.
-    seated: Option<(i32, bool)>,
+    pub(super) seated: Option<(i32, bool)>,
 }
 
 /// The pipes of a node: its ends and ours.
@@ -63,14 +53,6 @@ struct Ends {
     output: Option<OwnedFd>,
     error_output: Option<OwnedFd>,
     input: Option<OwnedFd>,
-}
-
-pub(super) struct PlannedLink {
-    name: String,
-    inside: String,
-    inside_index: i32,
-    /// The router's end, and what may come from it.
-    pub(super) port: Port,
 }
 
 impl Keeper {
@@ -432,208 +414,6 @@ impl Keeper {
         Ok(rustix::fs::fchown(pipe, Some(uid), Some(gid)).attempt(|| "give a pipe to a node")?)
     }
 
-    /// Makes the files of `/etc` that are the stand's word and not the image's.
-    fn plan_etc(
-        &self,
-        launch: &NodeLaunch,
-        put: &mut dyn FnMut(OwnedFd) -> usize,
-    ) -> Result<Vec<MountPlan>, KeeperError> {
-        let (mut hosts, mut resolv_conf) = (launch.hosts.clone(), launch.resolv_conf.clone());
-        if launch.network == NetworkLaunch::Host {
-            hosts = Some(hosting::etc("hosts") + &hosts.unwrap_or_default());
-            resolv_conf = resolv_conf.or_else(|| Some(hosting::etc("resolv.conf")));
-        }
-        let host_name = if launch.host.uts {
-            hosting::host_name()
-        } else {
-            launch.hostname.clone()
-        };
-        let mut plans = Vec::new();
-        for (name, content) in [
-            ("hosts", hosts),
-            ("resolv.conf", resolv_conf),
-            ("hostname", Some(format!("{host_name}\n"))),
-        ] {
-            let Some(content) = content else { continue };
-            let fd = put(self.desk.etc_file(&launch.node, name, &content)?);
-            plans.push(MountPlan {
-                target: format!("/etc/{name}"),
-                what: MountWhat::Bind {
-                    fd,
-                    folder: false,
-                    copy_up: false,
-                },
-                read_only: false,
-            });
-        }
-        Ok(plans)
-    }
-
-    /// Opens everything that a node mounts.
-    pub(super) fn plan_mounts(
-        &mut self,
-        launch: &NodeLaunch,
-        put: &mut dyn FnMut(OwnedFd) -> usize,
-    ) -> Result<Vec<MountPlan>, KeeperError> {
-        let mut plans = self.plan_etc(launch, put)?;
-        for (number, mount) in sorted(&launch.mounts).into_iter().enumerate() {
-            let (fd, folder, copy_up) = match &mount.source {
-                MountLaunchSource::Volume {
-                    name,
-                    subpath,
-                    copy_up,
-                } => (self.desk.volume(name, subpath.as_deref())?, true, *copy_up),
-                MountLaunchSource::Anonymous(number) => {
-                    (self.desk.anonymous(&launch.node, *number)?, true, true)
-                }
-                MountLaunchSource::Bind { path, owners } => {
-                    let (fd, folder) = self.bind_host(path, *owners, launch.uid, launch.gid)?;
-                    (fd, folder, false)
-                }
-                MountLaunchSource::Layers { lowers, path } => {
-                    let scratch = (!mount.read_only).then_some(number);
-                    let throw_away = self.throw_away();
-                    let (fd, folder) =
-                        self.desk
-                            .layers(&launch.node, lowers, path, scratch, throw_away)?;
-                    (fd, folder, false)
-                }
-                MountLaunchSource::File {
-                    file,
-                    uid,
-                    gid,
-                    mode,
-                } => {
-                    if *uid >= IDS_PER_STAND || *gid >= IDS_PER_STAND {
-                        return Err(KeeperError::wrong(format!(
-                            "{file} cannot belong to {uid}:{gid}: ids inside are 0 to 65535"
-                        )));
-                    }
-                    (self.desk.file(file, *uid, *gid, *mode)?, false, false)
-                }
-                MountLaunchSource::Tmpfs { size, mode } => {
-                    let what = MountWhat::Tmpfs {
-                        size: size.map(|s| s.0),
-                        mode: mode.unwrap_or(0o1777),
-                    };
-                    plans.push(MountPlan {
-                        target: mount.target.clone(),
-                        what,
-                        read_only: mount.read_only,
-                    });
-                    continue;
-                }
-            };
-            let read_only =
-                mount.read_only || matches!(mount.source, MountLaunchSource::File { .. });
-            plans.push(MountPlan {
-                target: mount.target.clone(),
-                what: MountWhat::Bind {
-                    fd: put(fd),
-                    folder,
-                    copy_up,
-                },
-                read_only,
-            });
-        }
-        Ok(plans)
-    }
-
-    fn plan_links(
-        &mut self,
-        launch: &NodeLaunch,
-    ) -> Result<(Vec<PlannedLink>, Vec<LinkPlan>), KeeperError> {
-        let NetworkLaunch::Interfaces(interfaces) = &launch.network else {
-            return Ok((Vec::new(), Vec::new()));
-        };
-        let free = is_free(launch);
-        let mut links = Vec::new();
-        let mut plans = Vec::new();
-        for (at, interface) in (0i32..).zip(interfaces) {
-            let bridge = self.bridges.get(&interface.network).ok_or_else(|| {
-                KeeperError::wrong(format!(
-                    "node {} joins network {}, which the stand does not have",
-                    launch.node, interface.network
-                ))
-            })?;
-            let (addresses, gateways) = addresses_of(interface, &bridge.launch, &launch.node)?;
-            let index = self.next_link;
-            let bridge = bridge.index;
-            self.next_link += 1;
-            links.push(PlannedLink {
-                name: format!("v{index}"),
-                inside: format!("eth{at}"),
-                inside_index: FIRST_INSIDE + at,
-                port: Port {
-                    index,
-                    bridge,
-                    mac: interface.mac,
-                    addresses: addresses.iter().map(|(address, _)| *address).collect(),
-                    free,
-                },
-            });
-            plans.push(LinkPlan {
-                index: FIRST_INSIDE + at,
-                mac: interface.mac,
-                addresses,
-                gateways,
-            });
-        }
-        Ok((links, plans))
-    }
-
-    /// Makes the links of all newborns in one message; returns whose links the kernel refused, and its answer.
-    fn make_links(&mut self, born: &[(Newborn, i32)]) -> BTreeMap<NodeName, i32> {
-        let errno = |e: &std::io::Error| e.raw_os_error().unwrap_or(0);
-        let everybody = |errno: i32| born.iter().map(|(n, _)| (n.name.clone(), errno)).collect();
-        if self.steps.take("start.links").is_err() {
-            return everybody(5);
-        }
-        let mut messages = Vec::new();
-        let mut owners = Vec::new();
-        let mut nets = Vec::new();
-        for (newborn, pid) in born {
-            if newborn.links.is_empty() || newborn.seated.is_some() {
-                continue;
-            }
-            // A child that gave up already has no network; its own report says why.
-            if let Ok(net) = netns::of_process(*pid) {
-                nets.push((net, newborn));
-            }
-        }
-        for (net, newborn) in &nets {
-            for link in &newborn.links {
-                let here = LinkEnd {
-                    name: &link.name,
-                    index: link.port.index,
-                    mac: None,
-                };
-                let there = LinkEnd {
-                    name: &link.inside,
-                    index: link.inside_index,
-                    mac: Some(link.port.mac),
-                };
-                messages.push(netlink::veth(
-                    here,
-                    Some(link.port.bridge),
-                    there,
-                    net.as_fd(),
-                ));
-                owners.push(newborn.name.clone());
-            }
-        }
-        if let Err(e) = self.admit(born) {
-            return everybody(errno(&e));
-        }
-        match self.route.batch_each(messages) {
-            Ok(refused) => refused
-                .iter()
-                .filter_map(|r| Some((owners.get(r.at)?.clone(), errno(&r.source))))
-                .collect(),
-            Err(e) => everybody(errno(&e)),
-        }
-    }
-
     /// Lets a newborn configure its network and go on.
     fn let_go(&mut self, newborn: Newborn, pid: i32, batch: BatchId) -> Result<(), KeeperError> {
         self.steps.take("start.network")?;
@@ -742,47 +522,8 @@ impl Keeper {
         }
     }
 
-    /// Links have changed their state.
-    pub(super) fn links_changed(&mut self) {
-        let up: Vec<i32> = match self.links.changes() {
-            Ok(changes) => changes
-                .into_iter()
-                .filter(|(_, state)| *state == OPER_UP)
-                .map(|(index, _)| index)
-                .collect(),
-            // Words were lost: ask for each.
-            Err(_) => {
-                let waiting: Vec<i32> = self
-                    .pending_links
-                    .keys()
-                    .copied()
-                    .chain(self.seats.iter().map(|seat| seat.link))
-                    .collect();
-                waiting
-                    .into_iter()
-                    .filter(|index| self.route.oper_state(*index).is_ok_and(|s| s == OPER_UP))
-                    .collect()
-            }
-        };
-        for index in up {
-            if let Some(seat) = self.seats.iter_mut().find(|seat| seat.link == index) {
-                seat.forwards = true;
-                continue;
-            }
-            let Some(name) = self.pending_links.remove(&index) else {
-                continue;
-            };
-            if let Some(Phase::Launching(launching)) =
-                self.nodes.get_mut(&name).map(|n| &mut n.phase)
-            {
-                launching.links.remove(&index);
-                self.let_exec(&name);
-            }
-        }
-    }
-
     /// Lets the child exec once its network is configured and every port forwards: its first packet is not lost.
-    fn let_exec(&mut self, name: &NodeName) {
+    pub(super) fn let_exec(&mut self, name: &NodeName) {
         if let Some(Phase::Launching(launching)) = self.nodes.get_mut(name).map(|n| &mut n.phase)
             && launching.networked
             && launching.links.is_empty()
@@ -904,46 +645,6 @@ impl Keeper {
             }
         }
     }
-}
-
-/// Mounts from the outer to the inner, as Docker orders them.
-fn sorted(mounts: &[MountLaunch]) -> Vec<&MountLaunch> {
-    let mut all: Vec<&MountLaunch> = mounts.iter().collect();
-    all.sort_by_key(|m| m.target.split('/').filter(|p| !p.is_empty()).count());
-    all
-}
-
-/// Addresses with their prefixes, and gateways.
-type Addresses = (Vec<(IpAddr, u8)>, Vec<IpAddr>);
-
-fn addresses_of(
-    interface: &InterfaceLaunch,
-    network: &crate::launch::BridgeLaunch,
-    node: &NodeName,
-) -> Result<Addresses, KeeperError> {
-    let (mut addresses, mut gateways) = (Vec::new(), Vec::new());
-    for address in interface
-        .ipv4
-        .map(IpAddr::V4)
-        .into_iter()
-        .chain(interface.ipv6.map(IpAddr::V6))
-    {
-        let subnet = network
-            .subnets
-            .iter()
-            .find(|s| s.subnet.contains(address))
-            .ok_or_else(|| {
-                KeeperError::wrong(format!(
-                    "the address {address} of node {node} is in no subnet of network {}",
-                    network.name
-                ))
-            })?;
-        addresses.push((address, subnet.subnet.prefix));
-        if interface.default_route && !network.internal {
-            gateways.push(subnet.gateway);
-        }
-    }
-    Ok((addresses, gateways))
 }
 
 fn check(launch: &NodeLaunch) -> Result<(), KeeperError> {
