@@ -257,16 +257,14 @@ impl Root {
         &self.name
     }
 
-    /// The folder in the v2 tree that holds all stands.
+    /// The cgroup that holds those of all stands.
     #[must_use]
-    pub fn unified(&self) -> &Path {
-        &self.unified
-    }
-
-    /// The folders of v1 controllers that hold all stands.
-    #[must_use]
-    pub fn v1(&self) -> &BTreeMap<String, PathBuf> {
-        &self.v1
+    pub fn whole(&self) -> Group {
+        Group {
+            mode: self.mode,
+            v1: self.v1.clone(),
+            unified: self.unified.clone(),
+        }
     }
 
     /// The cgroup of stand `id`; makes nothing.

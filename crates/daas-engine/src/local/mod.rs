@@ -324,9 +324,10 @@ fn prepare_host(cgroup_root: &str) -> Result<CgroupPaths, EngineError> {
             tracing::warn!(cause = %error, family, "cannot raise the kernel's neighbour table; hundreds of stands need it");
         }
     }
+    let whole = root.whole();
     Ok(CgroupPaths {
-        unified: Some(root.unified().to_owned()),
-        v1: root.v1().clone(),
+        unified: Some(whole.unified().to_owned()),
+        v1: whole.v1().clone(),
     })
 }
 
