@@ -13,7 +13,7 @@ pub struct RouteView {
     pub service: String,
     /// The port inside its nodes.
     pub port: u16,
-    /// What it speaks: `http`, `h2c`, `grpc`, `tcp`, `udp`.
+    /// What it speaks: `http`, `h2c`, `grpc`, `tls`, `tcp`, `udp`.
     #[schema(value_type = String)]
     pub protocol: RouteProtocol,
     /// Where it answers: URLs, or `address:port` for TCP and UDP; the best one first. Empty while the ingress listens nowhere.

@@ -382,6 +382,10 @@ impl Control {
                     port: plan.port,
                     protocol: plan.spec.protocol,
                     urls: match plan.spec.listen {
+                        _ if plan.spec.protocol == RouteProtocol::Tls => hosts
+                            .iter()
+                            .filter_map(|host| Some(format!("{host}:{}", outside.https?)))
+                            .collect(),
                         Some(port) if !plan.spec.protocol.is_http() => outside
                             .listen
                             .iter()
@@ -440,7 +444,9 @@ fn wishes(told: &Told) -> Vec<Wish> {
         let protocol = match route.plan.spec.protocol {
             RouteProtocol::Tcp => Protocol::Tcp,
             RouteProtocol::Udp => Protocol::Udp,
-            RouteProtocol::Http | RouteProtocol::H2c | RouteProtocol::Grpc => return None,
+            RouteProtocol::Http | RouteProtocol::H2c | RouteProtocol::Grpc | RouteProtocol::Tls => {
+                return None;
+            }
         };
         let inside = route.places.iter().filter(|place| !place.on_host);
         Some(Wish {

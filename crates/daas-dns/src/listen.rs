@@ -8,13 +8,15 @@ use crate::kind::Rcode;
 use crate::late;
 use crate::limit::{Limiter, Verdict};
 use crate::request::{HEADER, Header};
+use daas_sys::datagram::{self, Local};
 use daas_tasks::Shutdown;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
@@ -104,6 +106,10 @@ fn bind_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     }
     // The kernel takes what its own limit allows.
     let _ = sockopt::set_socket_recv_buffer_size(&socket, QUEUE);
+    if address.ip().is_unspecified() {
+        // Answers must come from the address that was asked, or askers and their firewalls drop them.
+        datagram::tell_destination(socket.as_fd(), address.is_ipv6())?;
+    }
     rustix::net::bind(&socket, &address)?;
     Ok(std::net::UdpSocket::from(socket))
 }
@@ -150,6 +156,8 @@ impl Dns {
 struct Udp {
     inner: Arc<Inner>,
     socket: Arc<UdpSocket>,
+    /// Whether it listens at every address.
+    everywhere: bool,
     desk: Desk,
     limiter: Limiter,
 }
@@ -160,6 +168,7 @@ impl Udp {
             desk: Desk::new(inner.clone()),
             limiter: Limiter::new(rate),
             inner,
+            everywhere: socket.local_addr().is_ok_and(|at| at.ip().is_unspecified()),
             socket: Arc::new(socket),
         }
     }
@@ -176,8 +185,8 @@ impl Udp {
                 return;
             }
             for _ in 0..TOGETHER {
-                match self.socket.try_recv_from(&mut question) {
-                    Ok((length, from)) => self.answer(&question[..length], from),
+                match self.receive(&mut question) {
+                    Ok((length, from, at)) => self.answer(&question[..length], from, at),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // What a former answer met on its way (a closed port) is told here; the next question is another's.
                     Err(_) => {}
@@ -187,7 +196,18 @@ impl Udp {
         }
     }
 
-    fn answer(&mut self, question: &[u8], from: SocketAddr) {
+    fn receive(&self, question: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<Local>)> {
+        if self.everywhere {
+            let socket = &self.socket;
+            return socket.try_io(Interest::READABLE, || {
+                datagram::receive(socket.as_fd(), question)
+            });
+        }
+        let (length, from) = self.socket.try_recv_from(question)?;
+        Ok((length, from, None))
+    }
+
+    fn answer(&mut self, question: &[u8], from: SocketAddr, at: Option<Local>) {
         // Port 0 is nobody, and a low port of services that answer anything would make an echo of two servers.
         if from.port() == 0 {
             return;
@@ -198,7 +218,7 @@ impl Udp {
         };
         match self.desk.take(question, asker) {
             Act::Reply => {}
-            Act::Late => return self.answer_later(question, from, asker),
+            Act::Late => return self.answer_later(question, from, at, asker),
             Act::Silence => return,
         }
         if !is_unlimited(&self.inner, from.ip()) {
@@ -212,11 +232,10 @@ impl Udp {
                 Verdict::Cut | Verdict::Drop => return,
             }
         }
-        // A queue that is full loses the answer, as the network may; the asker asks again.
-        let _ = self.socket.try_send_to(self.desk.writer.octets(), from);
+        let _ = send(&self.socket, self.desk.writer.octets(), from, at);
     }
 
-    fn answer_later(&self, question: &[u8], from: SocketAddr, asker: Asker) {
+    fn answer_later(&self, question: &[u8], from: SocketAddr, at: Option<Local>, asker: Asker) {
         let Ok(place) = self.inner.late.clone().try_acquire_owned() else {
             return;
         };
@@ -232,10 +251,25 @@ impl Udp {
                         () = shutdown.asked() => return,
                     };
                     if let Some(message) = messages.first() {
-                        let _ = socket.send_to(message, from).await;
+                        let _ = send(&socket, message, from, at);
                     }
                 }),
         );
+    }
+}
+
+/// Sends an answer from where it was asked. A queue that is full loses it, as the network may; the asker asks again.
+fn send(
+    socket: &UdpSocket,
+    message: &[u8],
+    to: SocketAddr,
+    at: Option<Local>,
+) -> io::Result<usize> {
+    match at {
+        Some(at) => socket.try_io(Interest::WRITABLE, || {
+            datagram::send(socket.as_fd(), message, to, at)
+        }),
+        None => socket.try_send_to(message, to),
     }
 }
 

@@ -157,7 +157,8 @@ impl Backend {
         })
     }
 
-    async fn dial(&self, reach: &Reach) -> Result<tokio::net::TcpStream, ReachError> {
+    /// Opens a connection, on which nothing has been said.
+    pub(crate) async fn dial(&self, reach: &Reach) -> Result<tokio::net::TcpStream, ReachError> {
         let stream = reach
             .dialer
             .connect_tcp(&self.upstream.net, self.upstream.address, CONNECT)

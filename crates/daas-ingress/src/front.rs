@@ -3,6 +3,7 @@
 //! One task accepts and hands connections out in turn; every worker is a thread with a runtime of its own, so that a request is read,
 //! sent, answered and written without leaving its core.
 
+use crate::pass;
 use crate::proxy::Proxy;
 use crate::tls::Spoken;
 use crate::visit::Visit;
@@ -328,6 +329,26 @@ impl Work {
             }
             return;
         }
+        let table = self.proxy.now();
+        if table.passes_any() {
+            let named = tokio::time::timeout(self.timers.first, pass::name_of(&stream));
+            let Ok(Ok(name)) = named.await else { return };
+            if let Some(entry) = name.as_deref().and_then(|name| table.passed(name)).cloned() {
+                drop(table);
+                let passed = pass::pass(
+                    stream,
+                    visit.peer.ip().to_canonical(),
+                    entry,
+                    &self.proxy.reach,
+                );
+                tokio::select! {
+                    () = passed => {}
+                    () = shutdown.asked() => {}
+                }
+                return;
+            }
+        }
+        drop(table);
         let Some(tls) = &self.tls else { return };
         match tokio::time::timeout(self.timers.first, tls.accept(stream)).await {
             Ok(Ok(stream)) => {

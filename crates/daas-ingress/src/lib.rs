@@ -28,6 +28,7 @@ mod ingress;
 mod leaving;
 mod limiter;
 mod page;
+mod pass;
 mod passage;
 mod proxy;
 mod rules;

@@ -123,13 +123,22 @@ pub(crate) struct Table {
     exact: HashMap<String, Host>,
     /// What stands behind `*.`, with the dot.
     below: HashMap<String, Host>,
+    /// Routes of TLS that is passed on as it is, by host.
+    passed: HashMap<String, Arc<Entry>>,
+    passed_below: HashMap<String, Arc<Entry>>,
 }
 
 impl Table {
     /// Makes the table of all stands.
     pub(crate) fn of<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Self {
         let mut table = Self::default();
-        for entry in entries.filter(|entry| entry.route.protocol.is_http()) {
+        for entry in entries {
+            if entry.route.protocol == RouteProtocol::Tls {
+                table.pass(entry);
+            }
+            if !entry.route.protocol.is_http() {
+                continue;
+            }
             for host in &entry.route.hosts {
                 let place = match host.strip_prefix('*') {
                     Some(rest) => table.below.entry(rest.to_owned()),
@@ -148,6 +157,29 @@ impl Table {
             });
         }
         table
+    }
+
+    fn pass(&mut self, entry: &Arc<Entry>) {
+        for host in &entry.route.hosts {
+            let place = match host.strip_prefix('*') {
+                Some(rest) => self.passed_below.entry(rest.to_owned()),
+                None => self.passed.entry(host.clone()),
+            };
+            place.or_insert_with(|| entry.clone());
+        }
+    }
+
+    /// Tells whether any connection of TLS is passed on as it is.
+    pub(crate) fn passes_any(&self) -> bool {
+        !self.passed.is_empty() || !self.passed_below.is_empty()
+    }
+
+    /// Finds where a connection of TLS goes whose client asks for `host` (lower case); nothing if it ends here.
+    pub(crate) fn passed(&self, host: &str) -> Option<&Arc<Entry>> {
+        let mut above = host.match_indices('.').map(|(at, _)| &host[at..]);
+        self.passed
+            .get(host)
+            .or_else(|| above.find_map(|rest| self.passed_below.get(rest)))
     }
 
     /// Finds the route of a request by its host (lower case, without port), path (canonical) and headers.

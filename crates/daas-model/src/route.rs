@@ -16,6 +16,8 @@ pub enum RouteProtocol {
     H2c,
     /// gRPC, which is HTTP/2 without TLS.
     Grpc,
+    /// Bytes of a TLS connection, by the name that its client asks for; the node has the certificate.
+    Tls,
     /// Bytes of a TCP connection.
     Tcp,
     /// UDP datagrams.
@@ -24,7 +26,14 @@ pub enum RouteProtocol {
 
 impl RouteProtocol {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Http, Self::H2c, Self::Grpc, Self::Tcp, Self::Udp];
+    pub const ALL: [Self; 6] = [
+        Self::Http,
+        Self::H2c,
+        Self::Grpc,
+        Self::Tls,
+        Self::Tcp,
+        Self::Udp,
+    ];
 
     /// Returns its word.
     #[must_use]
@@ -33,6 +42,7 @@ impl RouteProtocol {
             Self::Http => "http",
             Self::H2c => "h2c",
             Self::Grpc => "grpc",
+            Self::Tls => "tls",
             Self::Tcp => "tcp",
             Self::Udp => "udp",
         }
@@ -43,8 +53,14 @@ impl RouteProtocol {
     pub fn is_http(self) -> bool {
         match self {
             Self::Http | Self::H2c | Self::Grpc => true,
-            Self::Tcp | Self::Udp => false,
+            Self::Tls | Self::Tcp | Self::Udp => false,
         }
+    }
+
+    /// Tells whether it is found by a host name, and not by a port of the host.
+    #[must_use]
+    pub fn is_by_name(self) -> bool {
+        self.is_http() || self == Self::Tls
     }
 }
 

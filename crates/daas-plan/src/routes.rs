@@ -212,12 +212,12 @@ fn usual(service: &ServiceName) -> usize {
 
 /// Returns the names of a route below each zone, and whole ones.
 fn names(stand: &StandName, route: &RouteSpec, is_first: bool) -> (Vec<String>, Vec<String>) {
-    if !route.protocol.is_http() && route.hosts.is_empty() {
+    if !route.protocol.is_by_name() && route.hosts.is_empty() {
         return (Vec::new(), Vec::new());
     }
     if route.hosts.is_empty() {
         let own = format!("{}.{stand}", slug(route.service.as_str()));
-        let names = if is_first {
+        let names = if is_first && route.protocol.is_http() {
             vec![stand.to_string(), own]
         } else {
             vec![own]

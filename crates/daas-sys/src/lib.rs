@@ -12,6 +12,7 @@
 pub mod birth;
 pub mod caps;
 pub mod cgroup;
+pub mod datagram;
 mod fault;
 pub mod fdpass;
 pub mod guard;

@@ -214,3 +214,32 @@ fn who_asks_too_much_from_elsewhere_is_cut_and_comes_back_over_tcp() {
         assert_eq!(answer[2] & 0x02, 0);
     }
 }
+
+#[test]
+fn who_listens_everywhere_answers_from_the_address_that_was_asked() {
+    let place = Place::of("example.org", &["www A 192.0.2.1"]);
+    for (all, asked) in [("0.0.0.0:0", "127.0.0.7"), ("[::]:0", "::1")] {
+        let port = place.listen_everywhere(all).to_string();
+        let asked = format!("@{asked}");
+        // dig drops answers that come from elsewhere.
+        let words = [
+            asked.as_str(),
+            "-p",
+            &port,
+            "+short",
+            "+tries=1",
+            "+time=5",
+            "www.example.org",
+            "A",
+        ];
+        let said = std::process::Command::new("dig")
+            .args(words)
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&said.stdout),
+            "192.0.2.1\n",
+            "{asked}"
+        );
+    }
+}

@@ -71,6 +71,15 @@ impl Place {
         })
     }
 
+    /// Answers at every address of the machine too, and returns the port.
+    pub(crate) fn listen_everywhere(&self, all: &str) -> u16 {
+        let _inside = self.runtime.enter();
+        let bound = Bound::bind(all.parse().unwrap()).unwrap();
+        let port = bound.address().port();
+        self.dns.listen(bound).unwrap();
+        port
+    }
+
     /// Waits for a future on the server's runtime.
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)

@@ -52,7 +52,7 @@ pub(super) fn routes(desk: &mut Desk<'_, '_>, node: &Node) -> Vec<RouteSpec> {
 /// Returns what no two routes may have in common.
 fn keys(route: &RouteSpec) -> Vec<String> {
     if let Some(port) = route.listen
-        && !route.protocol.is_http()
+        && !route.protocol.is_by_name()
     {
         let kind = if route.protocol == RouteProtocol::Udp {
             "udp"
@@ -73,7 +73,13 @@ fn keys(route: &RouteSpec) -> Vec<String> {
         .iter()
         .map(|(name, value)| format!(" with {name}: {value}"))
         .collect();
-    let place = |host: &str| format!("{host}{}{headers}", route.path);
+    // Pages at a host and what passes by its name are both there: one over plain HTTP, the other over TLS.
+    let what = if route.protocol == RouteProtocol::Tls {
+        " over TLS"
+    } else {
+        ""
+    };
+    let place = |host: &str| format!("{host}{}{headers}{what}", route.path);
     if route.hosts.is_empty() {
         return vec![place(&format!("the names of `{}`, ", route.service))];
     }
@@ -302,7 +308,8 @@ fn guard(desk: &mut Desk<'_, '_>, map: &Map, route: &mut RouteSpec) {
 /// Finds what does not go together.
 fn check(desk: &mut Desk<'_, '_>, at: At, map: &Map, route: &RouteSpec) {
     let http = route.protocol.is_http();
-    if !http && route.listen.is_none() {
+    let by_name = route.protocol.is_by_name();
+    if !by_name && route.listen.is_none() {
         desk.report().error(
             at,
             "route-no-listen",
@@ -310,15 +317,15 @@ fn check(desk: &mut Desk<'_, '_>, at: At, map: &Map, route: &RouteSpec) {
             "write `listen: 2222`",
         );
     }
-    if http && let Some(node) = map.get("listen") {
+    if by_name && let Some(node) = map.get("listen") {
         desk.report().error(
             node.at,
             "route-listen",
             "`listen` is for tcp and udp",
-            "HTTP answers at the ports of the ingress, by host and path",
+            "HTTP and TLS answer at the ports of the ingress, by host",
         );
     }
-    if !http && !route.hosts.is_empty() {
+    if !by_name && !route.hosts.is_empty() {
         desk.report().error(
             at,
             "route-host-http-only",
@@ -376,7 +383,7 @@ fn protocol(desk: &mut Desk<'_, '_>, node: &Node) -> Option<RouteProtocol> {
     if found.is_none() {
         let near = nearest(text, RouteProtocol::ALL.map(RouteProtocol::as_str));
         let hint = near.map_or_else(
-            || "write `http`, `h2c`, `grpc`, `tcp` or `udp`".to_owned(),
+            || "write `http`, `h2c`, `grpc`, `tls`, `tcp` or `udp`".to_owned(),
             |near| format!("did you mean `{near}`?"),
         );
         desk.report().error(

@@ -92,6 +92,11 @@ fn every_fault_of_a_route_has_a_place_and_a_hint() {
         ("{service: web, rate: often}", "route-rate"),
         ("{service: web, protocol: htpt}", "route-protocol"),
         ("{service: web, protocol: tcp}", "route-no-listen"),
+        (
+            "{service: web, protocol: tls, listen: 8443}",
+            "route-listen",
+        ),
+        ("{service: web, protocol: tls, path: /x}", "route-http-only"),
         ("{service: web, listen: 80}", "route-listen"),
         (
             "{service: web, protocol: tcp, listen: 80, path: /x}",

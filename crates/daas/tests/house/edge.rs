@@ -102,3 +102,12 @@ pub(crate) fn dig(server: SocketAddr, name: &str) -> String {
         status.to_owned()
     }
 }
+
+/// Returns the libraries that a program of this machine needs, its loader included.
+pub(crate) fn libraries(program: &str) -> Vec<String> {
+    let needed = run("ldd", &[program]);
+    let paths = needed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    paths.map(ToOwned::to_owned).collect()
+}

@@ -4,12 +4,15 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
-use crate::edge::{Visitor, dig, eventually, free_address, free_port, serving};
+use crate::edge::{Visitor, dig, eventually, free_address, free_port, libraries, run, serving};
 use crate::pebble::Pebble;
 use crate::trials::program;
+use serde_json::json;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
+use xtask::house::docker_archive;
 use xtask::trials::Bed;
 
 /// How long anything of a stand may outlive it.
@@ -141,4 +144,171 @@ fn root_wildcards_of_zone_and_stand_come_from_an_authority_by_our_own_name_serve
     api.down("shop").unwrap();
     let said = bed.daemon.said();
     assert!(!said.contains(" ERROR "), "{said}");
+}
+
+/// A node that speaks TLS itself, by this machine's openssl, with a certificate that only it has.
+fn image_of_openssl(bed: &Bed) -> PathBuf {
+    let tree = bed.daemon.place().join("tls-tree");
+    let copy = |from: &str, to: &str| {
+        let to = tree.join(to.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, to).unwrap();
+    };
+    for file in libraries("/usr/bin/openssl") {
+        copy(&file, &file);
+    }
+    copy("/usr/bin/openssl", "/usr/bin/openssl");
+    copy("/bin/busybox", "/bin/busybox");
+    for folder in ["proc", "sys", "dev", "tmp", "srv"] {
+        fs::create_dir_all(tree.join(folder)).unwrap();
+    }
+    fs::write(tree.join("srv/index.html"), "the node's own words\n").unwrap();
+    let at = |name: &str| tree.join("srv").join(name).to_str().unwrap().to_owned();
+    let words = "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=node -addext subjectAltName=DNS:vault.shop.localhost -keyout";
+    let words: Vec<&str> = words.split(' ').collect();
+    run(
+        "openssl",
+        &[&words[..], &[&at("key.pem"), "-out", &at("cert.pem")]].concat(),
+    );
+    let own = bed.daemon.place().join("node.pem");
+    fs::copy(at("cert.pem"), &own).unwrap();
+    let archive = docker_archive(
+        "openssl:latest",
+        &tree,
+        &json!({"Env": ["PATH=/bin:/usr/bin"]}),
+    )
+    .unwrap();
+    bed.api().load_image(&archive).unwrap();
+    fs::remove_dir_all(tree).unwrap();
+    own
+}
+
+#[test]
+fn root_tls_is_passed_on_by_its_name_to_the_node_that_has_the_certificate() {
+    let (port, plain) = (free_port(), free_port());
+    let bed = Bed::configured(
+        program(),
+        &format!("  spares: 0\ningress:\n  listen: ['127.0.0.1:{plain}']\n  listen_tls: ['127.0.0.1:{port}']\n"),
+    )
+    .unwrap();
+    let own = image_of_openssl(&bed);
+    let vault = "  vault:\n    image: openssl:latest\n    working_dir: /srv\n    command: [openssl, s_server, -accept, '8443', -key, key.pem, -cert, cert.pem, -WWW]\n    expose: ['8443']\nx-daas:\n  routes:\n    - web\n    - {service: vault, protocol: tls, port: 8443}\n    - {service: vault, protocol: tls, port: 8443, host: shut, allow: [192.0.2.1]}\n";
+    let api = bed.api();
+    api.up("shop", &bed.project(&(serving("web", "hello") + vault)), 0)
+        .unwrap();
+    let page = |roots: &Path, host: &str| {
+        let resolve = format!("{host}:{port}:127.0.0.1");
+        let url = format!("https://{host}:{port}/index.html");
+        let words = [
+            "--silent",
+            "--max-time",
+            "20",
+            "--resolve",
+            &resolve,
+            &url,
+            "--cacert",
+            roots.to_str().unwrap(),
+        ];
+        String::from_utf8(Command::new("curl").args(words).output().unwrap().stdout).unwrap()
+    };
+    let through = eventually("the node's first answer", || {
+        let said = page(&own, "vault.shop.localhost");
+        (!said.is_empty()).then_some(said)
+    });
+    assert_eq!(through, "the node's own words\n");
+    // Beside it the ingress speaks TLS itself, as ever; the private root is nobody to the node, and the other way round.
+    let root = private_root(&bed);
+    assert_eq!(page(&root, "web.shop.localhost"), "hello\n");
+    assert_eq!(page(&root, "vault.shop.localhost"), "");
+    assert_eq!(page(&own, "web.shop.localhost"), "");
+    assert_eq!(page(&own, "shut.shop.localhost"), "");
+    let list = api.get("/routes").unwrap().to_string();
+    assert!(
+        list.contains(&format!("vault.shop.localhost:{port}")),
+        "{list}"
+    );
+    api.down("shop").unwrap();
+    assert_eq!(page(&own, "vault.shop.localhost"), "");
+}
+
+/// A browser of its own folder, which trusts what its own list says.
+struct Browser {
+    home: tempfile::TempDir,
+}
+
+impl Browser {
+    fn trusting(root: Option<&Path>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let store = home.path().join(".pki/nssdb");
+        fs::create_dir_all(&store).unwrap();
+        let store = format!("sql:{}", store.display());
+        run("certutil", &["-N", "--empty-password", "-d", &store]);
+        if let Some(root) = root {
+            run(
+                "certutil",
+                &[
+                    "-A",
+                    "-d",
+                    &store,
+                    "-n",
+                    "daas",
+                    "-t",
+                    "C,,",
+                    "-i",
+                    root.to_str().unwrap(),
+                ],
+            );
+        }
+        Self { home }
+    }
+
+    /// Returns the page that is shown at a URL, as its document.
+    fn shows(&self, url: &str) -> String {
+        let folder = format!(
+            "--user-data-dir={}",
+            self.home.path().join("profile").display()
+        );
+        let output = Command::new("chromium")
+            .env("HOME", self.home.path())
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                "--disable-background-networking",
+            ])
+            .args([&folder, "--dump-dom", url])
+            .output()
+            .expect("Debian's package `chromium` is installed");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+#[test]
+fn root_a_browser_that_trusts_the_root_opens_a_stand_and_another_one_warns() {
+    let port = free_port();
+    let bed = Bed::configured(
+        program(),
+        &format!("  spares: 0\ningress:\n  listen: []\n  listen_tls: ['127.0.0.1:{port}']\n"),
+    )
+    .unwrap();
+    let root = private_root(&bed);
+    let api = bed.api();
+    api.up(
+        "shop",
+        &bed.project(&serving("web", "hello from the stand")),
+        0,
+    )
+    .unwrap();
+    let trusting = Browser::trusting(Some(&root));
+    for host in ["shop.localhost", "web.shop.localhost"] {
+        let page = trusting.shows(&format!("https://{host}:{port}/"));
+        assert!(page.contains("hello from the stand"), "{host}: {page}");
+    }
+    let page = trusting.shows(&format!("https://none.localhost:{port}/"));
+    assert!(page.contains("nothing answers at this name"), "{page}");
+    let page = Browser::trusting(None).shows(&format!("https://shop.localhost:{port}/"));
+    assert!(!page.contains("hello from the stand"), "{page}");
+    api.down("shop").unwrap();
 }

@@ -4,7 +4,7 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
-use crate::edge::{free_port, serving};
+use crate::edge::{free_port, libraries, serving};
 use crate::trials::program;
 use serde_json::json;
 use std::fs;
@@ -21,16 +21,13 @@ fn image_of_curl(bed: &Bed) {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(from, to).unwrap();
     };
-    let needed = Command::new("ldd").arg("/usr/bin/curl").output().unwrap();
-    let needed = String::from_utf8(needed.stdout).unwrap();
-    let libraries = needed
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'));
-    for file in libraries.chain([
+    let libraries = libraries("/usr/bin/curl");
+    let own = [
         "/usr/bin/curl",
         "/bin/busybox",
         "/etc/ssl/certs/ca-certificates.crt",
-    ]) {
+    ];
+    for file in libraries.iter().map(String::as_str).chain(own) {
         copy(file);
     }
     for folder in ["proc", "sys", "dev", "tmp", "usr/local/share"] {
