@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     /// Places for messages over UDP whose answer takes time.
     pub(crate) late: Arc<tokio::sync::Semaphore>,
     serials: Wake,
+    /// The serials that other servers have, where zones are pushed.
+    pub(crate) pushed: tokio::sync::watch::Sender<BTreeMap<Name, u32>>,
 }
 
 pub(crate) type Books = BTreeMap<Arc<[u8]>, Book>;
@@ -162,6 +164,7 @@ impl Dns {
             challenges: AtomicU64::new(1),
             late: Arc::new(tokio::sync::Semaphore::new(MOST_LATE)),
             serials: Wake::new(),
+            pushed: tokio::sync::watch::Sender::default(),
         };
         let dns = Self {
             inner: Arc::new(inner),
@@ -169,6 +172,7 @@ impl Dns {
         dns.inner.publish(&dns.inner.books());
         dns.inner.serials.call();
         crate::notify::start(&dns.inner, &tasks);
+        crate::push::start(&dns.inner, &tasks);
         let inner = dns.inner.clone();
         tasks.start("dns serials", move || Serials {
             inner: inner.clone(),

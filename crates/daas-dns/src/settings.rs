@@ -70,6 +70,10 @@ pub struct ZoneSettings {
     pub transfer_to: Vec<Subnet>,
     /// Keys that updates are allowed to.
     pub update_keys: Vec<Name>,
+    /// Another server to which what the zone has is pushed by updates.
+    pub push_to: Option<SocketAddr>,
+    /// The key by which those updates are signed.
+    pub push_key: Option<Name>,
 }
 
 impl ZoneSettings {
@@ -89,6 +93,8 @@ impl ZoneSettings {
             transfer_keys: Vec::new(),
             transfer_to: Vec::new(),
             update_keys: Vec::new(),
+            push_to: None,
+            push_key: None,
         }
     }
 }

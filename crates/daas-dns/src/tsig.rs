@@ -65,6 +65,12 @@ impl TsigKey {
         })
     }
 
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
     /// Reads the keys of a file as `tsig-keygen` of BIND writes it.
     ///
     /// # Errors

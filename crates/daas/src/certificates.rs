@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What the file says below `certificates:`.
 #[derive(Debug, Default, Deserialize)]
@@ -285,6 +286,9 @@ pub(crate) fn of_door(
     Ok((Arc::new(config), has_roles.then_some(who)))
 }
 
+/// How long another name server may take to have the answer to a challenge.
+const PUSHED: Duration = Duration::from_secs(30);
+
 /// Answers to challenges in the house's own name server.
 struct OwnDns {
     dns: Dns,
@@ -312,7 +316,16 @@ impl DnsAnswers for OwnDns {
             let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
             answers.insert((name.to_string(), value.to_owned()), guard);
         });
-        Box::pin(std::future::ready(kept.map_err(TaskError::from)))
+        Box::pin(async move {
+            kept.map_err(TaskError::from)?;
+            // Where the world asks another server, that one must have it before the authority looks.
+            if let Ok(name) = Name::parse(name.as_str())
+                && !self.dns.pushed(&name, PUSHED).await
+            {
+                return Err("the name server that the zone is pushed to does not take the record; `names are not pushed` in the daemon's log says why".into());
+            }
+            Ok(())
+        })
     }
 
     fn remove_txt<'a>(

@@ -41,6 +41,15 @@ struct ZoneText {
     secondaries: Vec<SocketAddr>,
     transfer: Vec<String>,
     update: Vec<String>,
+    push: Option<PushText>,
+}
+
+/// Another server that gets what the zone has.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PushText {
+    server: SocketAddr,
+    key: String,
 }
 
 /// What the name server is to do.
@@ -140,6 +149,10 @@ impl ZoneText {
         for key in &self.update {
             zone.update_keys.push(Name::parse(key)?);
         }
+        if let Some(push) = &self.push {
+            zone.push_to = Some(push.server);
+            zone.push_key = Some(Name::parse(&push.key)?);
+        }
         for line in &self.records {
             let record = Resource::parse(line, &origin)
                 .map_err(|e| format!("{name}: {}", daas_model::render_chain(&e)))?;
@@ -204,6 +217,7 @@ impl Names {
         for path in &config.keys {
             keys.extend(TsigKey::read(path)?);
         }
+        check_push_keys(&zones, &keys)?;
         let settings = Settings {
             keys: state.join("dns"),
             zones,
@@ -300,6 +314,22 @@ impl DnsConfig {
         }
         outside
     }
+}
+
+/// Refuses a push whose key is in no file: an update without one would be refused there, again and again.
+fn check_push_keys(zones: &[ZoneSettings], keys: &[TsigKey]) -> Result<(), ServeError> {
+    for zone in zones {
+        if let Some(key) = &zone.push_key
+            && !keys.iter().any(|known| known.name() == key)
+        {
+            return Err(daas_dns::DnsError::BadZone {
+                zone: zone.origin.clone(),
+                why: format!("the key `{key}` of its push is in no file of `dns.keys`"),
+            }
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// Returns the address at which this machine itself reaches a listener.

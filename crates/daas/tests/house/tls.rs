@@ -9,8 +9,10 @@ use crate::pebble::Pebble;
 use crate::trials::program;
 use serde_json::json;
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use xtask::house::docker_archive;
 use xtask::trials::Bed;
@@ -311,4 +313,87 @@ fn root_a_browser_that_trusts_the_root_opens_a_stand_and_another_one_warns() {
     let page = Browser::trusting(None).shows(&format!("https://shop.localhost:{port}/"));
     assert!(!page.contains("hello from the stand"), "{page}");
     api.down("shop").unwrap();
+}
+
+/// Debian's bind9 with a zone of its own, which takes updates signed by the key of the file.
+struct Named {
+    child: Child,
+    _folder: tempfile::TempDir,
+    key: String,
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Named {
+    fn start(at: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let key = path("key");
+        fs::write(&key, run("tsig-keygen", &["-a", "hmac-sha256", "push"])).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let zone = "$TTL 60\n@ SOA ns root 1 60 60 600 1\n@ NS ns\nns A 127.0.0.1\n";
+        fs::write(path("zone"), zone).unwrap();
+        let configuration = format!(
+            "include \"{key}\";\noptions {{ directory \"{0}\"; pid-file none; session-keyfile none; managed-keys-directory \"{0}\"; listen-on port {1} {{ {2}; }}; listen-on-v6 {{ none; }}; recursion no; dnssec-validation no; }};\ncontrols {{ }};\nzone \"dev.example.test\" {{ type primary; file \"zone\"; allow-update {{ key \"push\"; }}; }};\n",
+            folder.path().display(),
+            at.port(),
+            at.ip()
+        );
+        fs::write(path("named.conf"), configuration).unwrap();
+        let child = Command::new("/usr/sbin/named")
+            .args(["-g", "-c", &path("named.conf")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("Debian's package `bind9` is installed");
+        eventually("an answer of named", || TcpStream::connect(at).ok());
+        Self {
+            child,
+            _folder: folder,
+            key,
+        }
+    }
+}
+
+#[test]
+fn root_where_the_zone_lives_in_bind_names_and_proofs_are_pushed_there() {
+    let (port, server, bind) = (free_port(), free_address(), free_address());
+    let named = Named::start(bind);
+    // The authority asks bind alone.
+    let pebble = Pebble::start(bind);
+    let bed = Bed::configured(
+        program(),
+        &format!(
+            "  spares: 0\ningress:\n  zone: dev.example.test\n  listen: []\n  listen_tls: ['127.0.0.1:{port}']\ndns:\n  listen: ['{server}']\n  address: [192.0.2.80]\n  keys: ['{}']\n  zones: {{dev.example.test: {{push: {{server: '{bind}', key: push}}}}}}\ncertificates:\n{}",
+            named.key,
+            pebble.configuration()
+        ),
+    )
+    .unwrap();
+    let root = pebble.root();
+    let visitor = Visitor { roots: &root, port };
+    let api = bed.api();
+    api.up("shop", &bed.project(&serving("web", "hello")), 0)
+        .unwrap();
+    let deep = "web.shop.dev.example.test";
+    eventually("the name in bind", || {
+        (dig(bind, deep) == "192.0.2.80").then_some(())
+    });
+    eventually("the stand's wildcard", || {
+        (visitor.ask(deep) == Some(("hello\n".to_owned(), 200))).then_some(())
+    });
+    api.down("shop").unwrap();
+    let gone = Instant::now();
+    while dig(bind, deep) != "NXDOMAIN" {
+        assert!(
+            gone.elapsed() < SECOND,
+            "the name outlives its stand in bind"
+        );
+    }
 }
