@@ -241,7 +241,7 @@ fn run_nginx(
     let folder = place.join(file);
     std::fs::create_dir_all(&folder)?;
     let config = format!(
-        "daemon off; worker_processes {workers}; pid {0}/pid; error_log stderr crit; worker_rlimit_nofile 65536;\nevents {{ worker_connections 20000; }}\n\
+        "daemon off; worker_processes {workers}; pid {0}/pid; error_log stderr crit;\nevents {{ worker_connections 4000; }}\n\
          http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 600; server_names_hash_max_size 65536; server_names_hash_bucket_size 128;\n\
          client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n{servers}\n}}\n",
         folder.display()
@@ -284,7 +284,7 @@ fn haproxy(place: &Path, back: SocketAddr, routes: usize) -> Result<Proxy> {
     let map: String = (0..routes).map(|n| format!("r{n}.test back\n")).collect();
     std::fs::write(place.join("hosts.map"), map)?;
     let config = format!(
-        "global\n  nbthread 1\n  maxconn 20000\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  option http-keep-alive\n  option forwardfor\n  http-reuse always\n\
+        "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  option http-keep-alive\n  option forwardfor\n  http-reuse always\n\
          frontend front\n  bind {plain}\n  bind {tls} ssl crt {0}/both.pem alpn h2,http/1.1\n  use_backend %[req.hdr(host),field(1,:),lower,map({0}/hosts.map)]\n\
          backend back\n  server one {back}\n",
         place.display()
