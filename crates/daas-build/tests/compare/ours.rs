@@ -7,8 +7,12 @@ use serde_json::{Map, Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
+
+/// Tests of one process run beside each other: each builder has a group of its own, which goes with it.
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A builder that says nothing for so long has hung, or its task has died.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,7 +38,11 @@ impl Ours {
         }
         let mut child = Command::new(env!("CARGO_BIN_EXE_daas-build-alone"))
             .arg(state)
-            .arg(format!("daas-compare-{}", std::process::id()))
+            .arg(format!(
+                "daas-compare-{}-{}",
+                std::process::id(),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            ))
             .arg("127.0.0.2/32")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
