@@ -204,7 +204,7 @@ fn root_tls_is_passed_on_by_its_name_to_the_node_that_has_the_certificate() {
         let words = [
             "--silent",
             "--max-time",
-            "20",
+            "300",
             "--resolve",
             &resolve,
             &url,
