@@ -323,7 +323,7 @@ fn caddy(place: &Path, back: SocketAddr, routes: usize) -> Result<Proxy> {
             .join(", ")
     };
     let config = format!(
-        "{{\n  admin off\n  auto_https off\n  default_bind 127.0.0.1\n}}\n{} {{\n  reverse_proxy {back}\n}}\n{} {{\n  tls {2}/cert.pem {2}/key.pem\n  reverse_proxy {back}\n}}\n",
+        "{{\n  admin off\n  auto_https off\n  default_bind 127.0.0.1\n  default_sni r0.test\n}}\n{} {{\n  reverse_proxy {back}\n}}\n{} {{\n  tls {2}/cert.pem {2}/key.pem\n  reverse_proxy {back}\n}}\n",
         names("http", plain.port()),
         names("https", tls.port()),
         place.display()
@@ -450,7 +450,8 @@ fn switched(proxy: &Proxy, place: &Path) -> Result<Shown> {
                 let mut buffer = [0; 4096];
                 let _ = stream.set_nodelay(true);
                 let _ = stream.read(&mut buffer);
-                let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+                // haproxy judges the answer to the key (RFC 6455 section 1.3).
+                let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLBMxiTaK9kYGzzhZRbK+xOo=\r\n\r\n");
                 while let Ok(n @ 1..) = stream.read(&mut buffer) {
                     if stream.write_all(&buffer[..n]).is_err() {
                         return;
