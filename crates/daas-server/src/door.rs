@@ -210,6 +210,13 @@ impl std::fmt::Debug for TcpDoor {
     }
 }
 
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), DoorError> {
+    let fault = || DoorError::io("listen at", address);
+    let listener = TcpListener::bind(address).await.map_err(fault())?;
+    let address = listener.local_addr().map_err(fault())?;
+    Ok((listener, address))
+}
+
 impl TcpDoor {
     /// Binds the address.
     ///
@@ -219,12 +226,7 @@ impl TcpDoor {
         if tokens.is_empty() {
             return Err(DoorError::NoTokens { address });
         }
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(DoorError::io("listen at", address))?;
-        let address = listener
-            .local_addr()
-            .map_err(DoorError::io("listen at", address))?;
+        let (listener, address) = listen(address).await?;
         Ok(Self {
             listener,
             tokens,
@@ -248,12 +250,7 @@ impl TcpDoor {
         if tokens.is_empty() && clients.is_none() {
             return Err(DoorError::NoTokens { address });
         }
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(DoorError::io("listen at", address))?;
-        let address = listener
-            .local_addr()
-            .map_err(DoorError::io("listen at", address))?;
+        let (listener, address) = listen(address).await?;
         Ok(Self {
             listener,
             tokens,
