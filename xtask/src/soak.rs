@@ -4,7 +4,7 @@ use crate::bench::say;
 use crate::trials::{
     HOSTS, conformance, containment_against_all, crash_matrix, daemon_dies, hostile_neighbours,
     keeper_dies, languages, many_at_once, million_files, pushed_is_runnable,
-    rights_of_files_and_listeners, rounds, second_daemon_refuses,
+    rights_of_files_and_listeners, rounds, second_daemon_refuses, slow_visitors,
 };
 use crate::{programs, workspace};
 use anyhow::{Context, Result, bail};
@@ -18,7 +18,7 @@ struct Check {
     run: fn(&Path) -> Result<String>,
 }
 
-const CHECKS: [Check; 15] = [
+const CHECKS: [Check; 16] = [
     Check {
         name: "fifty-at-once",
         what: "one file, 50 stands at once",
@@ -64,6 +64,11 @@ const CHECKS: [Check; 15] = [
         name: "hostile",
         what: "bad neighbours, each with 2000 requests beside it",
         run: |program| hostile_neighbours(program, &HOSTS, 2000),
+    },
+    Check {
+        name: "slow-visitors",
+        what: "5000 connections that are slow on purpose, beside one that is not",
+        run: |program| slow_visitors(program, 5000),
     },
     Check {
         name: "million-files",

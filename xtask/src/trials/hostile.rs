@@ -127,7 +127,7 @@ pub fn hostile_neighbours(program: &Path, hosts: &[Hostility], asks: usize) -> R
 }
 
 /// Gives this thread the processor whenever it wants it: who asks a stand sits at another machine.
-fn ask_from_elsewhere() -> Result<()> {
+pub(super) fn ask_from_elsewhere() -> Result<()> {
     let thread = std::fs::read_link("/proc/thread-self")?;
     let id = thread.file_name().context("a thread without a number")?;
     let given = Command::new("chrt")
@@ -213,13 +213,13 @@ fn beside(bed: &Bed, hostility: Hostility, asks: usize) -> Result<String> {
 }
 
 /// How long answers took, in milliseconds.
-struct Answers {
-    p50: f64,
-    p99: f64,
+pub(super) struct Answers {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
 }
 
 impl Answers {
-    fn of(mut times: Vec<Duration>) -> Self {
+    pub(super) fn of(mut times: Vec<Duration>) -> Self {
         times.sort();
         let at = |hundredths: usize| {
             times
