@@ -121,6 +121,8 @@ impl Proxy {
                 response
             }
         };
+        // Whatever the node speaks, we speak our own version (RFC 9112 section 2.3); who speaks HTTP/1.0 gets that from hyper.
+        *response.version_mut() = Version::HTTP_11;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             visit.signals.settle_upgrade(false);
             if !is_h2 && self.draining.load(Ordering::Relaxed) {

@@ -5,6 +5,7 @@
     reason = "the whole crate is a test; clippy sees only its test functions as one"
 )]
 
+mod backs;
 mod house;
 mod http1;
 mod protocols;

@@ -1,6 +1,7 @@
 //! Requests that two readers could understand differently (threat S17) and paths with more than one form (S18): what the front counts is what
 //! the back counts, and what is ambiguous gets 400 and the end of its connection.
 
+use crate::backs::OtherBack;
 use crate::house::{Back, House, OK};
 
 /// What becomes of bytes: so many requests pass, or the last one is refused.
@@ -309,6 +310,61 @@ async fn the_front_counts_what_the_back_counts_and_what_is_ambiguous_is_refused(
         assert!(
             !at_back.iter().any(|head| head.contains("smuggled")),
             "{text:?}: {at_back:?}"
+        );
+    }
+    house.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_of_other_makers_count_what_the_front_counts() {
+    let house = House::new();
+    for back in [
+        OtherBack::nginx(),
+        OtherBack::haproxy(),
+        OtherBack::python(),
+    ] {
+        house.set(vec![house.route("a.test", &[back.address])]);
+        let mut before = back.requests(0).len();
+        for (text, then) in TABLE {
+            let mut sent = bytes(text);
+            let closes = text.contains("Connection: close");
+            if !closes {
+                sent.extend(END.bytes());
+            }
+            let answer = house.raw(&sent).await;
+            let (passed, refused) = match then {
+                Pass(count) => (*count + usize::from(!closes), 0),
+                Refuse(count) => (*count, 1),
+            };
+            // What they say of a request is theirs; each is answered once.
+            let statuses = statuses(&answer);
+            assert_eq!(
+                statuses.len(),
+                passed + refused,
+                "{}, {text:?}: {answer}",
+                back.name
+            );
+            if refused == 1 {
+                assert_eq!(statuses.last(), Some(&400), "{}, {text:?}", back.name);
+            }
+            let requests = back.requests(before + passed);
+            assert_eq!(
+                requests.len(),
+                before + passed,
+                "{}, {text:?}: {:?}",
+                back.name,
+                &requests[before..]
+            );
+            before = requests.len();
+        }
+        // One that was understood later would be there by now.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let requests = back.requests(before);
+        assert_eq!(requests.len(), before, "{}", back.name);
+        assert!(
+            !requests.iter().any(|line| line.contains("smuggled")),
+            "{}: {requests:?}",
+            back.name
         );
     }
     house.end().await;
