@@ -5,6 +5,8 @@
 //! removed or locked from inside, as with `BuildKit`.
 
 use daas_tasks::{Handle, Supervisor};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,7 +15,6 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinSet;
 
 /// The longest message, that of OpenSSH's own agent.
 const LONGEST: u32 = 256 << 10;
@@ -76,16 +77,16 @@ impl Drop for Agent {
 }
 
 async fn serve(listener: UnixListener, socket: PathBuf) {
-    // Children of this task: they are dropped with it.
-    let mut talks = JoinSet::new();
+    // Parts of this task: they are dropped with it.
+    let mut talks = FuturesUnordered::new();
     loop {
         tokio::select! {
-            Some(_) = talks.join_next() => {}
+            Some(_) = talks.next() => {}
             accepted = listener.accept(), if talks.len() < AT_ONCE => match accepted {
                 Ok((inside, _)) => {
                     let socket = socket.clone();
                     // Either side may go away at any time: that is the end of a talk, and no more.
-                    talks.spawn(async move { talk(inside, &socket).await.is_ok() });
+                    talks.push(async move { talk(inside, &socket).await.is_ok() });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "nobody hears the agent of a build any more");

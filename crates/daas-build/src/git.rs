@@ -345,6 +345,7 @@ impl Git<'_> {
             .collect();
         environment.extend(named);
         environment.extend(self.stand.proxy().map(|proxy| ("http_proxy".into(), proxy)));
+        // rules: shell here: git's own word for a setting (git(1))
         let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
         let entrypoint = [GIT]
             .into_iter()
