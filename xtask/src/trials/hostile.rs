@@ -113,11 +113,12 @@ pub fn hostile_neighbours(program: &Path, hosts: &[Hostility], asks: usize) -> R
     std::fs::create_dir_all(&folder)?;
     std::fs::copy(answer_program()?, folder.join("answer"))?;
     bed.api().up("quiet", &project, 0)?;
-    ask_from_elsewhere()?;
+    let elsewhere = Elsewhere::go()?;
     let lines = hosts
         .iter()
         .map(|hostility| beside(&bed, *hostility, asks).context(hostility.name))
         .collect::<Result<Vec<_>>>()?;
+    drop(elsewhere);
     bed.api().down("quiet")?;
     bed.nothing_is_left()?;
     Ok(format!(
@@ -126,17 +127,33 @@ pub fn hostile_neighbours(program: &Path, hosts: &[Hostility], asks: usize) -> R
     ))
 }
 
-/// Gives this thread the processor whenever it wants it: who asks a stand sits at another machine.
-pub(super) fn ask_from_elsewhere() -> Result<()> {
-    let thread = std::fs::read_link("/proc/thread-self")?;
-    let id = thread.file_name().context("a thread without a number")?;
-    let given = Command::new("chrt")
-        .args(["--fifo", "--pid", "10"])
-        .arg(id)
-        .status()
-        .context("cannot run chrt")?;
-    ensure!(given.success(), "chrt ended with {given}");
-    Ok(())
+/// This thread has the processor whenever it wants it, until this is dropped: who asks a stand sits at another machine.
+pub(super) struct Elsewhere {
+    thread: PathBuf,
+}
+
+impl Elsewhere {
+    pub(super) fn go() -> Result<Self> {
+        let link = std::fs::read_link("/proc/thread-self")?;
+        let thread = PathBuf::from(link.file_name().context("a thread without a number")?);
+        let given = Command::new("chrt")
+            .args(["--fifo", "--pid", "10"])
+            .arg(&thread)
+            .status()
+            .context("cannot run chrt")?;
+        ensure!(given.success(), "chrt ended with {given}");
+        Ok(Self { thread })
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        // A daemon that this thread starts next would have the processor as well, and all of its nodes.
+        let _ = Command::new("chrt")
+            .args(["--other", "--pid", "0"])
+            .arg(&self.thread)
+            .status();
+    }
 }
 
 /// Compiles the server of the quiet stand, once; the trial image has no libraries.

@@ -1,7 +1,7 @@
 //! Thousands who are slow on purpose, beside one who only wants his page (threat S19).
 
 use super::bed::{Bed, service};
-use super::hostile::{Answers, answer_program, ask_from_elsewhere};
+use super::hostile::{Answers, Elsewhere, answer_program};
 use super::urls::{ask, urls};
 use anyhow::{Context, Result, ensure};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
@@ -70,7 +70,7 @@ pub fn slow_visitors(program: &Path, visitors: usize) -> Result<String> {
     bed.api().up("quick", &bed.project(&web), 0)?;
     let url = urls(&bed, "quick")?.into_iter().next().context("no URL")?;
     let port: u16 = url.rsplit(':').next().context("no port")?.parse()?;
-    ask_from_elsewhere()?;
+    let elsewhere = Elsewhere::go()?;
     let idle = measured(&url, 1000)?;
     let memory = [resident(&bed)?];
     let began = Instant::now();
@@ -78,6 +78,7 @@ pub fn slow_visitors(program: &Path, visitors: usize) -> Result<String> {
     let came = began.elapsed();
     drip(&mut slow);
     let beside = measured(&url, 1000)?;
+    drop(elsewhere);
     let there = slow.len();
     let memory = [memory[0], resident(&bed)?];
     while !slow.is_empty() && began.elapsed() < ALL_CLOSED {
