@@ -240,6 +240,11 @@ impl Control {
         let mut used = self.keep.shared.in_use.all();
         let mut batch = Batch::new();
         let mut records = Vec::with_capacity(names.len());
+        // What is still to be built or pulled is pinned by the loop, once it is there.
+        let pins = match builds {
+            None => self.images_now(spec).await?,
+            Some(_) => Pins::new(),
+        };
         for name in names {
             let before = self.store.get::<StandRecord>(name.as_str())?;
             check_revision(name, before.as_ref().map(|b| b.revision), at)?;
@@ -263,9 +268,8 @@ impl Control {
                 before.as_ref().map(|b| &b.value),
                 &mut used,
             )?;
-            // What is still to be built or pulled is pinned by the loop, once it is there.
-            if builds.is_none() && !record.once.pull {
-                record.pins = self.images_now(spec).await?;
+            if !record.once.pull {
+                record.pins.clone_from(&pins);
             }
             let expect = before.map_or(Expect::Absent, |b| Expect::Revision(b.revision));
             batch = batch.put_if(name.as_str(), &record, expect)?;
@@ -384,6 +388,7 @@ impl Control {
         };
         let mut used = self.keep.shared.in_use.all();
         let mut views = Vec::new();
+        let images = self.images_now(&spec).await?;
         for name in Self::names(&request, &outcome, &spec)? {
             let before = self
                 .store
@@ -392,7 +397,6 @@ impl Control {
             let record = self.wanted(&name, &request, &spec, before.as_ref(), &mut used)?;
             let engine: &daas_engine::LocalEngine = &self.engine;
             let observed = daas_engine::Engine::observe(engine, &record.id).await?;
-            let images = self.images_now(&record.spec).await?;
             let steps = plan_steps(
                 &record,
                 before.as_ref(),

@@ -112,6 +112,15 @@ impl LocalEngine {
             });
     }
 
+    fn groups_of_stands(&self) -> Vec<(StandId, CgroupPaths)> {
+        super::lock(&self.inner.stands)
+            .iter()
+            .filter_map(|(id, place)| {
+                Some((id.clone(), place.link.as_ref()?.hello.cgroups.clone()))
+            })
+            .collect()
+    }
+
     /// Looks once. `all` is what all stands together had used, and when; returns the same of now, or nothing at the end of the program.
     async fn look_at_shares(
         &self,
@@ -119,21 +128,16 @@ impl LocalEngine {
         all: Option<(Instant, u64)>,
         processors: f64,
     ) -> Option<(Shares, Option<(Instant, u64)>)> {
-        let root = self.inner.platform_cgroups.clone();
-        let stands: Vec<(StandId, CgroupPaths)> = super::lock(&self.inner.stands)
-            .iter()
-            .filter_map(|(id, place)| {
-                Some((id.clone(), place.link.as_ref()?.hello.cgroups.clone()))
-            })
-            .collect();
+        let engine = self.clone();
         let look = move || {
             let now = Instant::now();
-            let total = cpu_us(&root);
+            let total = cpu_us(&engine.inner.platform_cgroups);
             let rate = all.map_or(0.0, |(at, before)| {
                 let more = Duration::from_micros(total.saturating_sub(before)).as_secs_f64();
                 more / now.saturating_duration_since(at).as_secs_f64().max(1e-3)
             });
             if rate > LITTLE || shares.anybody_gives_way() {
+                let stands = engine.groups_of_stands();
                 let used: Vec<(StandId, u64)> = stands
                     .iter()
                     .map(|(id, paths)| (id.clone(), cpu_us(paths)))
