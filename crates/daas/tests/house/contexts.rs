@@ -75,6 +75,13 @@ fn repository() -> Repository {
     repository
 }
 
+/// Asserts that a command failed with this code; `what` is told if it did not.
+fn assert_refused(said: &std::process::Output, code: &str, what: &str) {
+    let words = String::from_utf8_lossy(&said.stderr);
+    assert!(!said.status.success(), "{what}");
+    assert!(words.contains(&format!("error[{code}]")), "{what}: {words}");
+}
+
 #[test]
 fn root_a_context_comes_from_a_repository_an_archive_or_a_dockerfile_of_the_web() {
     let bed = bed();
@@ -149,12 +156,7 @@ fn root_a_context_comes_from_a_repository_an_archive_or_a_dockerfile_of_the_web(
         let mut all = vec!["image", "build"];
         all.extend(arguments.iter().map(String::as_str));
         let said = daas(&bed, here, &all, b"");
-        let words = String::from_utf8_lossy(&said.stderr);
-        assert!(!said.status.success(), "{arguments:?}");
-        assert!(
-            words.contains(&format!("error[{code}]")),
-            "{arguments:?}: {words}"
-        );
+        assert_refused(&said, code, &format!("{arguments:?}"));
     }
 }
 
@@ -196,12 +198,7 @@ fn root_a_context_comes_from_standard_input() {
     ] {
         let all = [&["image", "build"], arguments.as_slice()].concat();
         let said = daas(&bed, files.path(), &all, input);
-        let words = String::from_utf8_lossy(&said.stderr);
-        assert!(!said.status.success(), "{arguments:?}");
-        assert!(
-            words.contains(&format!("error[{code}]")),
-            "{arguments:?}: {words}"
-        );
+        assert_refused(&said, code, &format!("{arguments:?}"));
     }
 }
 

@@ -34,14 +34,17 @@ fn private_root(bed: &Bed) -> PathBuf {
     file
 }
 
+/// A daemon whose ingress speaks TLS only, at this port.
+fn over_tls(port: u16) -> Bed {
+    let configuration =
+        format!("  spares: 0\ningress:\n  listen: []\n  listen_tls: ['127.0.0.1:{port}']\n");
+    Bed::configured(program(), &configuration).unwrap()
+}
+
 #[test]
 fn root_every_name_of_a_stand_is_trusted_by_the_root_and_a_strangers_name_shows_the_page() {
     let port = free_port();
-    let bed = Bed::configured(
-        program(),
-        &format!("  spares: 0\ningress:\n  listen: []\n  listen_tls: ['127.0.0.1:{port}']\n"),
-    )
-    .unwrap();
+    let bed = over_tls(port);
     let root = private_root(&bed);
     let visitor = Visitor { roots: &root, port };
     let api = bed.api();
@@ -290,11 +293,7 @@ impl Browser {
 #[test]
 fn root_a_browser_that_trusts_the_root_opens_a_stand_and_another_one_warns() {
     let port = free_port();
-    let bed = Bed::configured(
-        program(),
-        &format!("  spares: 0\ningress:\n  listen: []\n  listen_tls: ['127.0.0.1:{port}']\n"),
-    )
-    .unwrap();
+    let bed = over_tls(port);
     let root = private_root(&bed);
     let api = bed.api();
     api.up(
