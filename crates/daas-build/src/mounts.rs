@@ -56,6 +56,9 @@ const NAMED_BY: [&str; 7] = [
     "GIT_SSL_CAINFO",
 ];
 
+/// Those that name a list beside the program's own, not in its place.
+const BESIDE: [&str; 1] = ["NODE_EXTRA_CA_CERTS"];
+
 fn bad(step: &Step, why: String, hint: &str) -> BuildError {
     BuildError::Step {
         instruction: step.text.clone(),
@@ -125,19 +128,27 @@ impl Mounts {
         Ok(())
     }
 
-    /// Shows the authorities that this machine trusts, where its configuration names them. They count for nothing.
+    /// Shows the authorities that this machine trusts, where its configuration names them, and the platform's own. They count for nothing.
     pub(crate) fn trust(&mut self, job: &Job, step: &Step) -> Result<(), BuildError> {
-        let Some(file) = &job.builder.settings().certificates else {
-            return Ok(());
+        let mut authorities = Vec::new();
+        let named: &[&str] = match &job.builder.settings().certificates {
+            Some(file) => {
+                let read = std::fs::read(file);
+                authorities = read.map_err(BuildError::io("read the authorities of", file))?;
+                authorities.push(b'\n');
+                &NAMED_BY
+            }
+            None => &BESIDE,
         };
-        let folder = job.place("authorities");
-        std::fs::create_dir(&folder).map_err(|e| at_step(step, e))?;
-        let mut authorities =
-            std::fs::read(file).map_err(BuildError::io("read the authorities of", file))?;
         // The variables stand above the image's own bundle, in which the platform's authority is.
         if let Some(own) = job.builder.trusted_inside() {
-            authorities.extend_from_slice(format!("\n{own}").as_bytes());
+            authorities.extend_from_slice(own.as_bytes());
         }
+        if authorities.is_empty() {
+            return Ok(());
+        }
+        let folder = job.place("authorities");
+        std::fs::create_dir(&folder).map_err(|e| at_step(step, e))?;
         std::fs::write(folder.join("authorities.pem"), authorities)
             .map_err(|e| at_step(step, e))?;
         self.targets.push((AUTHORITIES.to_owned(), false));
@@ -149,8 +160,8 @@ impl Mounts {
             target: AUTHORITIES.to_owned(),
             read_only: true,
         });
-        let named = NAMED_BY.map(|name| (name.to_owned(), AUTHORITIES.to_owned()));
-        self.authorities.extend(named);
+        let pair = |name: &&str| ((*name).to_owned(), AUTHORITIES.to_owned());
+        self.authorities.extend(named.iter().map(pair));
         Ok(())
     }
 

@@ -20,6 +20,8 @@ use std::time::Duration;
 const SERIALS_AHEAD: u32 = 1000;
 /// How long changes are gathered before the serials are written.
 const SERIALS_PAUSE: Duration = Duration::from_secs(1);
+/// How long changes are gathered before another server hears of them: a burst is one message.
+const GATHER: Duration = Duration::from_millis(20);
 /// How many messages over UDP are worked on at once; more are lost, as the network loses them, and come again.
 const MOST_LATE: usize = 1024;
 /// How often signatures are looked at; they hold for weeks.
@@ -89,6 +91,22 @@ impl Published {
         *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
         self.turn.fetch_add(1, Ordering::Release);
         self.news.notify_waiters();
+    }
+
+    /// Waits until a zone has another serial than `told`; returns it, or nothing where the zone is gone.
+    pub(crate) async fn next_serial(&self, origin: &Name, told: Option<u32>) -> Option<u32> {
+        loop {
+            let news = self.news.notified();
+            tokio::pin!(news);
+            // Listening begins before the look, so that a change in between is heard.
+            news.as_mut().enable();
+            let serial = self.table().exact(origin).map(|zone| zone.serial);
+            if serial != told {
+                return serial;
+            }
+            news.await;
+            tokio::time::sleep(GATHER).await;
+        }
     }
 
     /// Returns the table of now.

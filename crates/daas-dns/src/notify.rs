@@ -13,8 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 
-/// How long changes are gathered: a burst of them is told once.
-const GATHER: Duration = Duration::from_millis(20);
 /// How long an answer is waited for, first; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// How often a secondary is told before its own refresh must do (RFC 1996 section 3.6 leaves the number open).
@@ -36,28 +34,18 @@ pub(crate) fn start(inner: &Arc<Inner>, tasks: &Supervisor) {
 }
 
 async fn follow(inner: &Inner, origin: &Name, secondary: SocketAddr, shutdown: &Shutdown) {
+    let published = &inner.published;
     let mut told = None;
     loop {
-        let news = inner.published.news.notified();
-        tokio::pin!(news);
-        // Listening begins before the look, so that a change in between is heard.
-        news.as_mut().enable();
-        let table = inner.published.table();
-        let serial = table.exact(origin).map(|zone| zone.serial);
-        if serial == told {
-            tokio::select! {
-                () = news => {}
-                () = shutdown.asked() => return,
-            }
-            tokio::time::sleep(GATHER).await;
-            continue;
-        }
-        told = serial;
-        if let Some(zone) = table.exact(origin) {
+        told = tokio::select! {
+            serial = published.next_serial(origin, told) => serial,
+            () = shutdown.asked() => return,
+        };
+        if let Some(zone) = published.table().exact(origin) {
             tokio::select! {
                 () = tell(inner, zone, secondary) => {}
                 // A newer serial makes this one old.
-                () = news => {}
+                _ = published.next_serial(origin, told) => {}
                 () = shutdown.asked() => return,
             }
         }

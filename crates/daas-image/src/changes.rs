@@ -37,8 +37,8 @@ impl Changes {
         }
     }
 
-    /// Leaves out what stands between two lines, and these, in files of certificates (`*.crt`, `*.pem`, `*.cer`, up to 8 MiB): what a command was shown
-    /// and its image shall not have.
+    /// Leaves out what stands between two lines, and these, in files of certificates (`*.crt`, `*.pem`, `*.cer`, and by OpenSSL's sum; up to 8 MiB), and files that
+    /// are nothing else: what a command was shown and its image shall not have.
     #[must_use]
     pub fn without(mut self, begin: &'static str, end: &'static str) -> Self {
         self.marks = Some((begin, end));
@@ -181,7 +181,13 @@ impl Changes {
             {
                 let mut content = Vec::new();
                 file.take(LARGEST_BUNDLE).read_to_end(&mut content)?;
+                let shown = content.len();
                 let content = cut(content, begin.as_bytes(), end.as_bytes());
+                // Nothing of the image's was in it: the command touched what it was shown, and no more.
+                if content.is_empty() && shown > 0 && stat.st_nlink == 1 {
+                    self.entries -= 1;
+                    return Ok(());
+                }
                 entry.size = content.len() as u64;
                 return draft.entry(&entry, &mut content.as_slice());
             }
@@ -223,9 +229,13 @@ impl Changes {
 }
 
 fn is_certificates(name: &[u8]) -> bool {
-    [b".crt", b".pem", b".cer"]
-        .iter()
-        .any(|end| name.ends_with(*end))
+    // How OpenSSL finds one in a folder: the sum of its subject, and a number.
+    let by_sum = name.len() > 9
+        && name[8] == b'.'
+        && name[..8].iter().all(u8::is_ascii_hexdigit)
+        && name[9..].iter().all(u8::is_ascii_digit);
+    let ends = [b".crt", b".pem", b".cer"];
+    by_sum || ends.iter().any(|end| name.ends_with(*end))
 }
 
 /// Takes out every piece that begins with `begin` and ends with the next `end`.
@@ -283,5 +293,7 @@ mod tests {
         assert_eq!(cut("# end\na\n# begin\nx\n"), "# end\na\n# begin\nx\n");
         assert_eq!(cut(""), "");
         assert!(is_certificates(b"cert.pem") && !is_certificates(b"pem"));
+        assert!(is_certificates(b"4e93a457.0") && !is_certificates(b"4e93a457.x"));
+        assert!(!is_certificates(b"4e93a457."));
     }
 }

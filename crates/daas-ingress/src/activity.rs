@@ -11,7 +11,12 @@ pub(crate) struct Activity {
     now: AtomicUsize,
     /// Milliseconds from `began` to the end of the last visit; 0 for none.
     last: AtomicU64,
+    /// Requests that wait for a node.
+    waiting: AtomicUsize,
 }
+
+/// How many requests wait for the nodes of one stand: each holds a connection and some kilobytes.
+const MOST_WAITING: usize = 1000;
 
 impl Activity {
     pub(crate) fn new() -> Self {
@@ -19,7 +24,14 @@ impl Activity {
             began: Instant::now(),
             now: AtomicUsize::new(0),
             last: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// Takes a place among those who wait; nothing where all are taken.
+    pub(crate) fn wait(self: &Arc<Self>) -> Option<Waiting> {
+        let place = Waiting(self.clone());
+        (self.waiting.fetch_add(1, Ordering::Relaxed) < MOST_WAITING).then_some(place)
     }
 
     pub(crate) fn is_visited(&self) -> bool {
@@ -42,6 +54,16 @@ impl Guest {
     pub(crate) fn new(activity: &Arc<Activity>) -> Self {
         activity.now.fetch_add(1, Ordering::Relaxed);
         Self(activity.clone())
+    }
+}
+
+/// A place among those who wait for a node, while it is held.
+#[derive(Debug)]
+pub(crate) struct Waiting(Arc<Activity>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

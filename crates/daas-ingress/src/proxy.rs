@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// Where ACME asks for its answers (RFC 8555 section 8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
-/// How long a request waits for its stand to wake.
+/// How long a request waits for its stand to wake, or for the node that takes the place of another.
 const WAKE: Duration = Duration::from_secs(60);
 /// How long a person looks at nothing before a page tells what is going on.
 const PAGE_AFTER: Duration = Duration::from_secs(4);
@@ -184,12 +184,14 @@ impl Proxy {
         }
         if entry.sleeps {
             *guest = Some(Guest::new(&entry.activity));
-            if entry.is_waking() {
-                if let Some(visited) = &self.visited {
-                    visited(&entry.stand);
-                }
-                (entry, by_path) = self.wake(&wanted, parts).await?;
+            if entry.is_waking()
+                && let Some(visited) = &self.visited
+            {
+                visited(&entry.stand);
             }
+        }
+        if entry.is_waking() || entry.is_between() {
+            (entry, by_path) = self.wait(entry, by_path, &wanted, parts).await?;
         }
         let passage = Passage {
             proxy: self,
@@ -240,19 +242,33 @@ impl Proxy {
         }
     }
 
-    /// Holds a request until its stand has waked; a browser gets a page after some seconds, which asks again.
-    async fn wake(&self, wanted: &Wanted, parts: &Parts) -> Result<(Arc<Entry>, bool), Refused> {
+    /// Holds a request, its body unread, until its stand has waked or its node is replaced; a browser gets a page after some seconds, which asks again.
+    async fn wait(
+        &self,
+        entry: Arc<Entry>,
+        by_path: bool,
+        wanted: &Wanted,
+        parts: &Parts,
+    ) -> Result<(Arc<Entry>, bool), Refused> {
         let patience = if takes_html(&parts.headers) {
             PAGE_AFTER
         } else {
             WAKE
         };
+        let Some(_place) = entry.activity.wait() else {
+            return Ok((entry, by_path));
+        };
         let end = tokio::time::Instant::now() + patience;
         let mut changes = self.changes.subscribe();
         loop {
             let found = self.find(wanted, parts)?;
-            let waited = tokio::time::timeout_at(end, changes.changed());
-            if !found.0.is_waking() || waited.await.is_err() {
+            if !found.0.is_waking() && !found.0.is_between() {
+                return Ok(found);
+            }
+            if tokio::time::timeout_at(end, changes.changed())
+                .await
+                .is_err()
+            {
                 return Ok(found);
             }
         }

@@ -11,6 +11,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
 
 /// Everything of one stand that answers outside, with how the stand is.
 #[derive(Debug, Clone, Default)]
@@ -55,12 +56,50 @@ pub(crate) struct Entry {
     pub(crate) judges: Vec<Arc<Backend>>,
     pub(crate) turn: AtomicUsize,
     pub(crate) activity: Arc<Activity>,
+    /// Since when it has no node to ask, if it had one before.
+    bereft: Option<Instant>,
 }
+
+/// How long after its last node went a route is taken for one whose node is being replaced.
+pub(crate) const REPLACED: Duration = Duration::from_secs(60);
 
 impl Entry {
     /// Tells whether it has no node to ask because its stand sleeps, or is on its way out of sleep.
     pub(crate) fn is_waking(&self) -> bool {
-        self.backends.is_empty() && matches!(self.standing.mood, Mood::Asleep | Mood::Starting)
+        self.sleeps
+            && self.backends.is_empty()
+            && matches!(self.standing.mood, Mood::Asleep | Mood::Starting)
+    }
+
+    /// Tells whether it has no node to ask because the one that it had is being replaced, or is coming up again.
+    pub(crate) fn is_between(&self) -> bool {
+        let lately = |since: Instant| since.elapsed() < REPLACED;
+        self.bereft.is_some_and(lately)
+            && matches!(self.standing.mood, Mood::Up | Mood::Starting)
+            && self.route.rules.redirect.is_none()
+    }
+
+    /// Tells whether nobody can be asked: no node, or no judge where one must be heard.
+    fn lacks_nodes(&self) -> bool {
+        let judged = self.route.rules.forward_auth.is_some();
+        self.backends.is_empty() || judged && self.judges.is_empty()
+    }
+
+    /// Returns since when a route has nobody to ask, if it had somebody before.
+    fn bereft_since(&self, before: &[Arc<Self>]) -> Option<Instant> {
+        let is_same = |old: &&Arc<Self>| {
+            let (old, new) = (&old.route, &self.route);
+            (&old.service, &old.hosts, &old.path, &old.headers)
+                == (&new.service, &new.hosts, &new.path, &new.headers)
+        };
+        let old = before.iter().find(is_same)?;
+        if !self.lacks_nodes() {
+            None
+        } else if old.lacks_nodes() {
+            old.bereft
+        } else {
+            Some(Instant::now())
+        }
     }
 
     /// Makes the entries of a stand. Back ends that were there before stay, with their connections.
@@ -94,7 +133,7 @@ impl Entry {
             };
             let backends = route.upstreams.iter().map(&mut place).collect();
             let judges = route.judges.iter().map(&mut place).collect();
-            entries.push(Arc::new(Self {
+            let mut entry = Self {
                 stand: stand.clone(),
                 standing: standing.clone(),
                 sleeps: wanted.sleeps,
@@ -103,7 +142,10 @@ impl Entry {
                 route,
                 turn: AtomicUsize::new(0),
                 activity: activity.clone(),
-            }));
+                bereft: None,
+            };
+            entry.bereft = entry.bereft_since(before);
+            entries.push(Arc::new(entry));
         }
         entries
     }

@@ -38,8 +38,8 @@ const DEFAULT_NOFILE: (u64, u64) = (1_048_576, 1_048_576);
 pub(crate) struct Site<'a> {
     pub(crate) spec: &'a StandSpec,
     pub(crate) addresses: &'a Addresses,
-    /// Environment that the way out asks for (`HTTP_PROXY`, ...); the node's own wins.
-    pub(crate) egress_env: &'a [(String, String)],
+    /// Environment that the way out asks for (`HTTP_PROXY`, ...), and hints whom to trust; the image's and the node's own win.
+    pub(crate) offered: &'a [(String, String)],
 }
 
 /// Returns the stand-wide launch.
@@ -223,7 +223,7 @@ fn environment(
     if node.tty {
         env.insert("TERM".into(), "xterm".into());
     }
-    env.extend(site.egress_env.iter().cloned());
+    env.extend(site.offered.iter().cloned());
     env.extend(image.environment.clone());
     for (key, value) in &node.environment {
         match value {
@@ -465,7 +465,7 @@ mod tests {
             Site {
                 spec: &spec,
                 addresses: &addresses,
-                egress_env: &[],
+                offered: &[],
             },
             &NodeName::parse("web").unwrap(),
             node,

@@ -43,20 +43,21 @@ impl LocalEngine {
                 node: name.clone(),
             })?;
         let link = self.link(&order.id)?;
-        let egress_env = Self::proxy_env(order, name);
+        let offered = Self::proxy_env(order, name);
         let site = Site {
             spec: &order.spec,
             addresses: &order.addresses,
-            egress_env: &egress_env,
+            offered: &offered,
         };
         let digest = over.facts.digest.clone();
         let mut launch = node_launch(site, name, node, &over.facts, &over.ids, &digest)?;
         launch.mounts.extend(over.mounts);
         if node.network != NetworkMode::None {
-            let (engine, lowers) = (self.clone(), over.facts.lowers);
+            let (engine, facts) = (self.clone(), over.facts);
             let layer = self
                 .blocking("show a command whom it may trust", move || {
-                    engine.inner.trust.layer(&lowers, Shown::Build)
+                    let (trust, environment) = (&engine.inner.trust, &facts.environment);
+                    trust.layer(&facts.lowers, environment, Shown::Build)
                 })
                 .await??;
             launch.lowers.splice(..0, layer);

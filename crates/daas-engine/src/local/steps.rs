@@ -1,5 +1,6 @@
 //! Steps of a plan, carried out.
 
+use super::trust::Trust;
 use super::ways::inner_names;
 use super::{LocalEngine, SUFFIX};
 use crate::dial::StandNet;
@@ -198,24 +199,25 @@ impl LocalEngine {
             })?;
         let known = self.known_image(&node.image, &order.pins).await?;
         let ids = self.ids(node, &known, None).await?;
-        let egress_env = Self::proxy_env(order, name);
+        let trusted = if node.network == NetworkMode::None {
+            None
+        } else {
+            let (engine, known) = (self.clone(), known.clone());
+            self.blocking("show a node whom it may trust", move || {
+                engine.inner.trust.of_image(&known.facts)
+            })
+            .await??
+        };
+        let mut offered = Self::proxy_env(order, name);
+        offered.extend(trusted.is_some().then(Trust::hints));
         let site = Site {
             spec: &order.spec,
             addresses: &order.addresses,
-            egress_env: &egress_env,
+            offered: &offered,
         };
         let mut launch = node_launch(site, name, node, &known.facts, &ids, digest)?;
         check_binds(name, node)?;
-        if node.network != NetworkMode::None {
-            let (engine, known) = (self.clone(), known.clone());
-            let layer = self
-                .blocking("show a node whom it may trust", move || {
-                    let facts = &known.facts;
-                    engine.inner.trust.of_image(&facts.digest, &facts.lowers)
-                })
-                .await??;
-            launch.lowers.splice(..0, layer);
-        }
+        launch.lowers.splice(..0, trusted);
         for (hook, exec) in node
             .post_start
             .iter()

@@ -5,6 +5,7 @@ use daas_ingress::{Mood, Route, Rules, StandRoutes, Standing};
 use daas_model::{ForwardAuth, Rate, Redirect, RouteSpec, ServiceName, Span, Subnet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 fn spec() -> RouteSpec {
     RouteSpec::new(ServiceName::parse("web").unwrap())
@@ -217,7 +218,9 @@ async fn a_judge_is_asked_and_his_headers_go_on() {
         answer.starts_with("HTTP/1.1 302") && answer.contains("location: /sign-in"),
         "{answer}"
     );
+    // A route that never had a judge: the next one of this one would be waited for.
     route.judges.clear();
+    house.ingress.set(&stand(), None);
     house.set(vec![route]);
     assert!(
         ask(&house, "/", "").await.starts_with("HTTP/1.1 503"),
@@ -355,5 +358,54 @@ async fn a_request_to_a_sleeping_stand_waits_until_it_is_awake() {
     };
     let (answer, ()) = tokio::join!(asked, wake);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    house.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_only_node_is_replaced_waits_for_the_next_with_its_body() {
+    let house = House::new();
+    let (first, second) = (Back::new(OK).await, Back::new(OK).await);
+    let post =
+        b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nConnection: close\r\n\r\nwords";
+    let with = |mood: Mood, upstreams: &[std::net::SocketAddr]| {
+        let routes = vec![house.route("a.test", upstreams)];
+        let standing = Standing {
+            mood,
+            waits: Vec::new(),
+        };
+        let told = StandRoutes {
+            routes,
+            standing,
+            sleeps: false,
+        };
+        house.ingress.set(&stand(), Some(told));
+    };
+    // Nobody has answered here yet: who comes is told at once what is missing.
+    with(Mood::Starting, &[]);
+    assert!(house.raw(post).await.starts_with("HTTP/1.1 503"));
+    with(Mood::Up, &[first.address]);
+    assert!(house.raw(post).await.starts_with("HTTP/1.1 200"));
+    // The node goes, the stand is told of twice meanwhile, and another node comes.
+    with(Mood::Starting, &[]);
+    let mut waiting = Box::pin(house.raw(post));
+    for mood in [Mood::Starting, Mood::Up] {
+        with(mood, &[]);
+        let soon = tokio::time::timeout(Duration::from_millis(50), &mut waiting).await;
+        assert!(soon.is_err(), "{soon:?}");
+    }
+    with(Mood::Up, &[second.address]);
+    assert!(waiting.await.starts_with("HTTP/1.1 200"));
+    assert_eq!((first.heads().len(), second.heads().len()), (1, 1));
+    // A person stopped it: nobody waits for that.
+    with(Mood::Stopped, &[]);
+    assert!(house.raw(post).await.starts_with("HTTP/1.1 503"));
+    // And a stand that goes away leaves nobody waiting.
+    with(Mood::Up, &[second.address]);
+    with(Mood::Up, &[]);
+    let mut late = Box::pin(house.raw(post));
+    let soon = tokio::time::timeout(Duration::from_millis(50), &mut late).await;
+    assert!(soon.is_err(), "{soon:?}");
+    house.ingress.set(&stand(), None);
+    assert!(late.await.starts_with("HTTP/1.1 404"));
     house.end().await;
 }

@@ -128,23 +128,16 @@ const SERVICE: &str = "  web:
     healthcheck: {test: [CMD, /bin/wget, -q, -O, /dev/null, 'http://127.0.0.1:8000/'], interval: 200ms, start_period: 10s, start_interval: 100ms}
 ";
 
-#[test]
-fn root_no_request_fails_while_routes_and_replicas_change_not_even_a_post() {
-    let port = free_port();
-    let bed = Bed::configured(
-        program(),
-        &format!("  spares: 0\ningress:\n  listen: ['127.0.0.1:{port}']\n  listen_tls: []\n"),
-    )
-    .unwrap();
-    let api = bed.api();
-    let routes = |more: &str| {
-        let text = format!("{SERVICE}x-daas:\n  routes:\n    - {{service: web}}\n{more}");
-        bed.project(&text)
-    };
-    api.up("busy", &routes(""), 0).unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..6_u32)
-        .map(|number| {
+/// Six visitors who ask without a pause, four of them by kept connections, every second one by POST.
+struct Visitors {
+    stop: Arc<AtomicBool>,
+    each: Vec<std::thread::JoinHandle<(u64, Vec<String>)>>,
+}
+
+impl Visitors {
+    fn come(port: u16) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let ask = |number: u32| {
             let stop = stop.clone();
             std::thread::spawn(move || {
                 let mut client = Client {
@@ -162,8 +155,50 @@ fn root_no_request_fails_while_routes_and_replicas_change_not_even_a_post() {
                 }
                 (count, failed)
             })
-        })
-        .collect();
+        };
+        Self {
+            each: (0..6).map(ask).collect(),
+            stop,
+        }
+    }
+
+    /// Sends them home; every one must have been served `least` times, and never badly.
+    fn leave(self, least: u64) {
+        self.stop.store(true, Ordering::SeqCst);
+        let ended = self.each.into_iter().map(|client| client.join().unwrap());
+        let ended: Vec<(u64, Vec<String>)> = ended.collect();
+        let failed: Vec<&String> = ended.iter().flat_map(|(_, failed)| failed).collect();
+        assert!(
+            failed.is_empty(),
+            "{} failed, as: {:?}",
+            failed.len(),
+            failed.first()
+        );
+        for (count, _) in &ended {
+            assert!(*count >= least, "a client was served {count} times only");
+        }
+    }
+}
+
+fn served_at(port: u16) -> Bed {
+    Bed::configured(
+        program(),
+        &format!("  spares: 0\ningress:\n  listen: ['127.0.0.1:{port}']\n  listen_tls: []\n"),
+    )
+    .unwrap()
+}
+
+#[test]
+fn root_no_request_fails_while_routes_and_replicas_change_not_even_a_post() {
+    let port = free_port();
+    let bed = served_at(port);
+    let api = bed.api();
+    let routes = |more: &str| {
+        let text = format!("{SERVICE}x-daas:\n  routes:\n    - {{service: web}}\n{more}");
+        bed.project(&text)
+    };
+    api.up("busy", &routes(""), 0).unwrap();
+    let visitors = Visitors::come(port);
     let scale = |n: u32| {
         let asked = json!({"services": {"web": n}});
         let accepted = api.post("/stands/busy/scale", &asked).unwrap();
@@ -189,21 +224,28 @@ fn root_no_request_fails_while_routes_and_replicas_change_not_even_a_post() {
         .unwrap();
         api.down(&format!("guest-{round}")).unwrap();
     }
-    stop.store(true, Ordering::SeqCst);
-    let ended: Vec<(u64, Vec<String>)> = clients
-        .into_iter()
-        .map(|client| client.join().unwrap())
-        .collect();
-    let failed: Vec<&String> = ended.iter().flat_map(|(_, failed)| failed).collect();
-    assert!(
-        failed.is_empty(),
-        "{} failed, as: {:?}",
-        failed.len(),
-        failed.first()
-    );
-    for (count, _) in &ended {
-        assert!(*count > 20, "a client was served {count} times only");
+    visitors.leave(20);
+    api.down("busy").unwrap();
+    bed.nothing_is_left().unwrap();
+}
+
+#[test]
+fn root_no_request_fails_while_the_only_node_is_replaced_not_even_a_post() {
+    let port = free_port();
+    let bed = served_at(port);
+    let api = bed.api();
+    let version = |number: u32| {
+        let text = format!("{SERVICE}    environment: {{VERSION: '{number}'}}\n");
+        bed.project(&text)
+    };
+    api.up("busy", &version(0), 0).unwrap();
+    let visitors = Visitors::come(port);
+    for round in 1..4 {
+        api.up("busy", &version(round), 0).unwrap();
+        let accepted = api.post("/stands/busy/restart", &json!({})).unwrap();
+        api.wait_all(&accepted).unwrap();
     }
+    visitors.leave(3);
     api.down("busy").unwrap();
     bed.nothing_is_left().unwrap();
 }

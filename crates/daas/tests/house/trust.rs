@@ -4,42 +4,58 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
-use crate::edge::{free_port, libraries, serving};
+use crate::edge::{free_port, libraries, run, serving};
 use crate::trials::program;
 use serde_json::json;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use xtask::house::{Project, docker_archive};
 use xtask::trials::Bed;
 
-/// An image of this machine's curl with its libraries and authorities, and of busybox.
-fn image_of_curl(bed: &Bed) {
-    let tree = bed.daemon.place().join("curl-tree");
+/// Loads an image of programs of this machine with their libraries, further files and folders, and busybox.
+fn image_of(bed: &Bed, name: &str, programs: &[&str], further: &[&str]) {
+    let tree = bed.daemon.place().join("tree");
     let copy = |from: &str| {
         let to = tree.join(from.trim_start_matches('/'));
         fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(from, to).unwrap();
+        let words = [
+            "--recursive",
+            "--no-target-directory",
+            "--dereference",
+            from,
+        ];
+        run("cp", &[&words[..], &[to.to_str().unwrap()]].concat());
     };
-    let libraries = libraries("/usr/bin/curl");
-    let own = [
-        "/usr/bin/curl",
-        "/bin/busybox",
-        "/etc/ssl/certs/ca-certificates.crt",
-    ];
-    for file in libraries.iter().map(String::as_str).chain(own) {
+    for program in programs {
+        copy(program);
+        for library in libraries(program) {
+            copy(&library);
+        }
+    }
+    for file in further.iter().chain(&["/bin/busybox"]) {
         copy(file);
     }
-    for folder in ["proc", "sys", "dev", "tmp", "usr/local/share"] {
+    for folder in ["proc", "sys", "dev", "tmp"] {
         fs::create_dir_all(tree.join(folder)).unwrap();
     }
     let config = json!({"Env": ["PATH=/bin:/usr/bin"]});
-    let archive = docker_archive("curl:latest", &tree, &config).unwrap();
+    let archive = docker_archive(&format!("{name}:latest"), &tree, &config).unwrap();
     bed.api().load_image(&archive).unwrap();
     fs::remove_dir_all(tree).unwrap();
 }
 
-/// A daemon, a stand `other` that answers over TLS at the port, and a stand `me` in the host's network, where other stands' names lead.
+const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// An image of this machine's curl with its authorities.
+fn image_of_curl(bed: &Bed) {
+    image_of(bed, "curl", &["/usr/bin/curl"], &[BUNDLE]);
+}
+
+/// The folder of a Python of this machine and what of it needs further libraries.
+const PYTHON: [&str; 2] = ["/usr/bin/python3.11", "/usr/lib/python3.11"];
+
+/// A daemon, a stand `other` that answers over TLS at the port, and room for a visitor.
 fn two_stands(more: &str) -> (Bed, u16) {
     let port = free_port();
     let bed = Bed::configured(
@@ -47,56 +63,165 @@ fn two_stands(more: &str) -> (Bed, u16) {
         &format!("  spares: 0\ningress:\n  listen: []\n  listen_tls: ['127.0.0.1:{port}']\n{more}"),
     )
     .unwrap();
-    image_of_curl(&bed);
-    let api = bed.api();
-    api.up("other", &bed.project(&serving("web", "hello")), 0)
+    bed.api()
+        .up("other", &bed.project(&serving("web", "hello")), 0)
         .unwrap();
-    let me = "  me:\n    image: curl:latest\n    command: [/bin/busybox, sleep, '1000']\n    network_mode: host\n";
-    let grants = json!({"project": "project", "grants": [{"host-namespace": "network"}]});
-    api.put("/projects/project/grants", &grants).unwrap();
-    api.up("me", &bed.project(me), 0).unwrap();
     (bed, port)
 }
 
-fn curl(bed: &Bed, url: &str) -> String {
-    let words = ["/usr/bin/curl", "--silent", "--show-error", url];
-    let ran = bed.api().exec("me", "me", &words).unwrap();
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&ran.out),
-        String::from_utf8_lossy(&ran.err)
-    )
+/// Starts the stand `me` of an image in the host's network, where other stands' names lead. Its name server is the host's: the name is in its `/etc/hosts`.
+fn visitor(bed: &Bed, image: &str, more: &str) {
+    let api = bed.api();
+    let me = format!(
+        "  me:\n    image: {image}:latest\n    command: [/bin/busybox, sleep, '1000']\n    network_mode: host\n    extra_hosts: ['web.other.localhost:127.0.0.1']\n{more}"
+    );
+    let grants = json!({"project": "project", "grants": [{"host-namespace": "network"}]});
+    api.put("/projects/project/grants", &grants).unwrap();
+    api.up("me", &bed.project(&me), 0).unwrap();
 }
 
-#[test]
-fn root_a_program_in_a_node_trusts_other_stands_by_its_images_own_bundle() {
-    let (bed, port) = two_stands("");
-    let url = format!("https://web.other.localhost:{port}/");
-    assert_eq!(curl(&bed, &url), "hello\n");
-    let ran = bed
-        .api()
-        .exec(
-            "me",
-            "me",
-            &["/bin/busybox", "ls", "/usr/local/share/ca-certificates"],
-        )
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&ran.out), "daas-root.crt\n");
+/// Runs a program in the visitor; returns all that it said.
+fn say(bed: &Bed, words: &[&str]) -> String {
+    let ran = bed.api().exec("me", "me", words).unwrap();
+    let text = [ran.out, ran.err].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn curl(bed: &Bed, url: &str) -> String {
+    say(bed, &["/usr/bin/curl", "--silent", "--show-error", url])
+}
+
+fn end(bed: &Bed) {
     bed.api().down("me").unwrap();
     bed.api().down("other").unwrap();
 }
 
 #[test]
+fn root_a_program_in_a_node_trusts_other_stands_by_its_images_own_bundle() {
+    let (bed, port) = two_stands("");
+    image_of_curl(&bed);
+    visitor(&bed, "curl", "");
+    assert_eq!(
+        curl(&bed, &format!("https://web.other.localhost:{port}/")),
+        "hello\n"
+    );
+    let list = ["/bin/busybox", "ls", "/usr/local/share/ca-certificates"];
+    assert_eq!(say(&bed, &list), "daas-root.crt\n");
+    end(&bed);
+}
+
+#[test]
 fn root_where_the_configuration_says_so_nodes_trust_whom_their_image_trusts() {
     let (bed, port) = two_stands("certificates: {inside: false}\n");
+    image_of_curl(&bed);
+    visitor(&bed, "curl", "");
     let said = curl(&bed, &format!("https://web.other.localhost:{port}/"));
     assert!(
         said.contains("self-signed") || said.contains("unable to get local issuer"),
         "{said}"
     );
     assert!(!bed.daemon.state().join("trust").exists());
+    end(&bed);
+}
+
+/// What Python is told to fetch an address with its defaults.
+const FETCH: &str = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode(), end='')";
+
+fn python(bed: &Bed, url: &str) -> String {
+    say(bed, &["/usr/bin/python3.11", "-c", FETCH, url])
+}
+
+/// Loads an image of curl and Python and no authorities at all.
+fn image_of_python(bed: &Bed) {
+    let dynamic = fs::read_dir("/usr/lib/python3.11/lib-dynload").unwrap();
+    let parts: Vec<String> = dynamic
+        .map(|part| part.unwrap().path().to_str().unwrap().to_owned())
+        .filter(|part| part.contains("_ssl") || part.contains("_hashlib"))
+        .collect();
+    let mut programs = vec!["/usr/bin/curl", PYTHON[0]];
+    programs.extend(parts.iter().map(String::as_str));
+    let mut further = vec![PYTHON[1], "/etc/os-release"];
+    // Names are looked up by libraries that no program names.
+    let nss = "/lib/x86_64-linux-gnu/libnss_files.so.2";
+    further.extend(Path::new(nss).exists().then_some(nss));
+    image_of(bed, "python", &programs, &further);
+}
+
+#[test]
+fn root_an_image_without_authorities_trusts_the_platform_from_its_first_second() {
+    let (bed, port) = two_stands("");
+    image_of_python(&bed);
+    visitor(&bed, "python", "");
+    let url = format!("https://web.other.localhost:{port}/");
+    assert_eq!(curl(&bed, &url), "hello\n");
+    assert_eq!(python(&bed, &url), "hello\n");
+    let image = bed.daemon.state().join("images");
+    assert_eq!(bundles_that_bear_the_mark(&image), [""; 0]);
+    end(&bed);
+}
+
+/// What Node is told to fetch an address with its defaults.
+const ASK: &str = "require('https').get(process.argv[1], r => r.pipe(process.stdout)).on('error', e => console.log(e.code))";
+
+fn node(bed: &Bed, url: &str) -> String {
+    say(bed, &["/usr/bin/node", "-e", ASK, url])
+}
+
+#[test]
+fn root_node_trusts_the_platform_unless_the_project_says_whom_it_trusts() {
+    let (bed, port) = two_stands("");
+    image_of(&bed, "node", &["/usr/bin/node"], &[]);
+    visitor(&bed, "node", "");
+    let url = format!("https://web.other.localhost:{port}/");
+    assert_eq!(node(&bed, &url), "hello\n");
     bed.api().down("me").unwrap();
-    bed.api().down("other").unwrap();
+    let own = "    environment: {NODE_EXTRA_CA_CERTS: /dev/null}\n";
+    visitor(&bed, "node", own);
+    let said = node(&bed, &url);
+    assert!(
+        said.contains("UNABLE_TO_") || said.contains("SELF_SIGNED"),
+        "{said}"
+    );
+    end(&bed);
+}
+
+/// The Java of this machine, where it is.
+fn java() -> PathBuf {
+    let program = fs::canonicalize("/usr/bin/java").unwrap();
+    program.ancestors().nth(2).unwrap().to_owned()
+}
+
+#[test]
+fn root_java_trusts_the_platform_by_its_own_list_and_still_whom_it_trusted() {
+    let (bed, port) = two_stands("");
+    let home = java();
+    let at = |name: &str| home.join(name).to_str().unwrap().to_owned();
+    let server = at("lib/server/libjvm.so");
+    let fetch = bed.daemon.place().join("Fetch.class");
+    fs::write(&fetch, include_bytes!("Fetch.class")).unwrap();
+    let fetch = fetch.to_str().unwrap().to_owned();
+    let parts = fs::read_dir(home.join("lib")).unwrap();
+    // Sources and other platforms' classes are links of a development kit, and lead nowhere without it.
+    let parts = parts.map(|part| part.unwrap().path());
+    let parts = parts.filter(|part| part.exists() && !part.ends_with("ct.sym"));
+    let mut further: Vec<String> = parts
+        .map(|part| part.to_str().unwrap().to_owned())
+        .collect();
+    // What Debian keeps of a Java outside of its folder.
+    let list = "/etc/ssl/certs/java/cacerts".to_owned();
+    further.extend([at("conf"), list, fetch.clone()]);
+    let further: Vec<&str> = further.iter().map(String::as_str).collect();
+    let (java, net) = (at("bin/java"), at("lib/libnet.so"));
+    image_of(&bed, "java", &[&java, &server, &net], &further);
+    visitor(&bed, "java", "");
+    let classes = Path::new(&fetch).parent().unwrap().to_str().unwrap();
+    let url = format!("https://web.other.localhost:{port}/");
+    let said = say(
+        &bed,
+        &[&java, "-Xint", "-Xshare:off", "-cp", classes, "Fetch", &url],
+    );
+    assert_eq!(said, "hello\n");
+    end(&bed);
 }
 
 /// Lines with which our piece of a bundle begins.
@@ -118,7 +243,7 @@ fn root_commands_of_builds_trust_the_platform_and_no_layer_holds_a_word_of_it() 
     image_of_curl(&bed);
     let folder = bed.daemon.place().join("built");
     fs::create_dir(&folder).unwrap();
-    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    let bundle = BUNDLE;
     // As a pattern, so that the image's history does not hold the very words.
     let count = format!("busybox grep -c '{}'", MARK.replace(' ', "."));
     let lines = [
