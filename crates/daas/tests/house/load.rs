@@ -143,13 +143,13 @@ impl Visitors {
                 let mut client = Client {
                     port,
                     host: "web.busy.localhost",
-                    kept: number % 3 != 0,
+                    kept: !number.is_multiple_of(3),
                     open: None,
                 };
                 let (mut count, mut failed) = (0_u64, Vec::new());
                 while !stop.load(Ordering::SeqCst) {
                     count += 1;
-                    if let Err(why) = client.ask(number % 2 == 0, count) {
+                    if let Err(why) = client.ask(number.is_multiple_of(2), count) {
                         failed.push(format!("request {count} of client {number}: {why}"));
                     }
                 }

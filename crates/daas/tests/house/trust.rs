@@ -282,3 +282,38 @@ fn root_commands_of_builds_trust_the_platform_and_no_layer_holds_a_word_of_it() 
     assert!(!bundles_that_bear_the_mark(&bed.daemon.state().join("trust")).is_empty());
     api.down("me").unwrap();
 }
+
+#[test]
+fn root_a_build_over_an_image_without_authorities_trusts_the_platform_and_keeps_no_file_of_it() {
+    let bed = Bed::configured(program(), "  spares: 0\n").unwrap();
+    image_of(&bed, "bare", &[], &[]);
+    let folder = bed.daemon.place().join("built");
+    fs::create_dir(&folder).unwrap();
+    // All that the command is shown becomes its own, as by any `chown --recursive`.
+    let line = "busybox grep -c BEGIN /etc/ssl/certs/*.0 /etc/ssl/cert.pem $NODE_EXTRA_CA_CERTS > /seen && busybox find /etc -exec busybox chown 7:7 '{}' ';'";
+    let run = json!(["/bin/busybox", "sh", "-c", line]);
+    fs::write(
+        folder.join("Dockerfile"),
+        format!("FROM bare:latest\nRUN {run}\n"),
+    )
+    .unwrap();
+    fs::write(
+        folder.join("compose.yaml"),
+        "name: built\nservices:\n  me:\n    build: .\n    network_mode: none\n    command: [/bin/busybox, sleep, '1000']\n",
+    )
+    .unwrap();
+    bed.api()
+        .up("me", &Project::read(&folder).unwrap(), 0)
+        .unwrap();
+    let seen = say(&bed, &["/bin/busybox", "cat", "/seen"]);
+    let ones = seen.lines().filter(|line| line.ends_with(":1")).count();
+    assert_eq!((seen.lines().count(), ones), (3, 3), "{seen}");
+    // Without a network nobody is shown anything, so this is the image itself.
+    let files = say(&bed, &["/bin/busybox", "find", "/etc/ssl", "-type", "f"]);
+    assert_eq!(files, "");
+    assert_eq!(
+        bundles_that_bear_the_mark(&bed.daemon.state().join("images")),
+        [""; 0]
+    );
+    bed.api().down("me").unwrap();
+}
