@@ -46,7 +46,7 @@ pub struct BuildRequest {
     /// Labels over those of the file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Secrets by id: for commands that ask for them, and for nothing else.
+    /// Secrets by id: for commands that ask for them, and for signing in where the build fetches from (`GIT_AUTH_TOKEN` and the like).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, BytesText>,
     /// Sockets of SSH agents of the daemon's host by id: for administrators.

@@ -34,6 +34,8 @@ pub struct FarContext {
     pub limits: Limits,
     /// The socket of an SSH agent on this machine.
     pub agent: Option<PathBuf>,
+    /// Contents of secrets by their ids: those by which git and HTTP sign in are used, each where it belongs.
+    pub secrets: BTreeMap<String, Vec<u8>>,
     /// Whether `.git` stays.
     pub keep_git_dir: bool,
 }
@@ -107,6 +109,7 @@ impl Builder {
             address,
             checksum: None,
             limit: far.limits.disk.min(self.caches().cap()),
+            secrets: &far.secrets,
         };
         let progress = |done, total| {
             tell(Event::Fetching {
@@ -162,6 +165,7 @@ impl Builder {
             egress,
             limit: far.limits.disk,
             agent: far.agent.clone(),
+            secrets: &far.secrets,
             tell: Arc::new(move |piece: Piece| hear(Event::Output { step: STEP, piece })),
         };
         let work = async {

@@ -6,6 +6,7 @@ use crate::builder::Builder;
 use crate::caches::{Area, InUse, Wanted};
 use crate::error::BuildError;
 use crate::fetch_error::FetchError;
+use crate::sign_in::{self, Secrets};
 use crate::transfer::hex;
 use bytes::Bytes;
 use daas_engine::egress::Outside;
@@ -34,6 +35,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) checksum: Option<&'a Digest>,
     /// The most bytes.
     pub(crate) limit: ByteSize,
+    /// The secrets of who asks, some of which may be for the file's host.
+    pub(crate) secrets: &'a Secrets,
 }
 
 /// A file that is here.
@@ -108,6 +111,7 @@ impl Builder {
         place: PathBuf,
         progress: impl Fn(u64, u64),
     ) -> Result<Fetched, FetchError> {
+        sign_in::check(wish.secrets)?;
         let wanted = Wanted {
             area: Area::Fetched,
             project: wish.project.to_owned(),
@@ -123,7 +127,8 @@ impl Builder {
             return self.hand_out(&kept, known, place, true);
         }
         let question = known.as_ref().map(Known::question).unwrap_or_default();
-        let answer = self.web()?.get(wish.address, &question).await?;
+        let sign_in = |host: &str| sign_in::to_host(wish.secrets, host);
+        let answer = self.web()?.get(wish.address, &question, &sign_in).await?;
         let (known, cached) = match known {
             Some(known) if answer.is_unchanged() => (known, true),
             _ => (self.keep(wish, answer, &kept.path, progress).await?, false),

@@ -52,6 +52,12 @@ pub enum FetchError {
         /// What it should be.
         wanted: &'static str,
     },
+    /// A secret by which is signed in is no header.
+    #[error("the secret `{id}` is no word that a header may hold")]
+    Secret {
+        /// Its id.
+        id: String,
+    },
     /// Nothing says which name the file has.
     #[error("`{address}` gives its file no name")]
     Nameless {
@@ -101,6 +107,13 @@ impl From<BuildError> for FetchError {
     }
 }
 
+/// Tells whether git would have asked somebody for a name and a password, or was refused with those that it has.
+fn wants_login(output: &str) -> bool {
+    ["could not read Username", "Authentication failed"]
+        .iter()
+        .any(|words| output.contains(words))
+}
+
 impl FetchError {
     pub(crate) fn checksum(address: &str, wanted: &Digest, got: &Digest) -> Self {
         Self::Checksum {
@@ -120,6 +133,7 @@ impl Explain for FetchError {
             Self::TooLarge { .. } => "fetch-too-large",
             Self::Checksum { .. } => "fetch-checksum",
             Self::BadChecksum { .. } => "fetch-checksum-form",
+            Self::Secret { .. } => "fetch-secret",
             Self::Nameless { .. } => "fetch-nameless",
             Self::NoGit { .. } => "fetch-no-git",
             Self::NoReference { .. } => "fetch-no-reference",
@@ -139,6 +153,7 @@ impl Explain for FetchError {
             | Self::TooLarge { .. }
             | Self::Checksum { .. }
             | Self::BadChecksum { .. }
+            | Self::Secret { .. }
             | Self::Nameless { .. }
             | Self::NoReference { .. }
             | Self::NoFolder { .. } => Kind::Input,
@@ -160,9 +175,22 @@ impl Explain for FetchError {
                 "end the destination with the name of the file instead of a slash".into()
             }
             Self::NoGit { .. } => "install it: `apt-get install git`".into(),
+            Self::Git { output, .. } if wants_login(output) => format!(
+                "give the build a secret for the repository's host, `--secret id=GIT_AUTH_TOKEN.HOST,src=FILE`; git's last words were:\n{output}"
+            ),
+            Self::Git { output, .. } if output.contains("Host key verification failed") => format!(
+                "name the server's key in `/etc/ssh/ssh_known_hosts` of the daemon's machine, or give it to the build, `--secret id=SSH_KNOWN_HOSTS,src=FILE`; git's last words were:\n{output}"
+            ),
             Self::Git { output, .. } if !output.is_empty() => {
                 format!("its last words were:\n{output}")
             }
+            Self::Secret { .. } => {
+                "one line: a token, or for `..._HEADER` what stands behind `Authorization:`".into()
+            }
+            Self::Address {
+                source: RemoteFault::Secret,
+                ..
+            } => "give it as a secret of the build: `--secret id=GIT_AUTH_TOKEN.HOST,src=FILE`, for a file `id=HTTP_AUTH_TOKEN_HOST`".into(),
             Self::Address { .. }
             | Self::BadChecksum { .. }
             | Self::NoReference { .. }

@@ -11,6 +11,7 @@ use crate::error::BuildError;
 use crate::fetch_error::FetchError;
 use crate::follow::Piece;
 use crate::mounts;
+use crate::sign_in::{self, Secrets};
 use crate::stand::{BuildStand, Command, Network};
 use crate::stubs::{self, Scratch};
 use daas_engine::{Ids, ImageFacts, Over};
@@ -69,11 +70,14 @@ const ENVIRONMENT: [(&str, &str); 9] = [
     ("GIT_LFS_SKIP_SMUDGE", "1"),
     (
         "GIT_SSH_COMMAND",
-        "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/dev/null",
+        "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/etc/known_hosts",
     ),
     ("HOME", "/work"),
     ("PATH", "/usr/local/bin:/usr/bin:/bin"),
 ];
+
+/// The secret that holds keys of servers (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): they are public, and come the way secrets come.
+const KNOWN_HOSTS: &str = "SSH_KNOWN_HOSTS";
 
 static NODES: AtomicU32 = AtomicU32::new(0);
 
@@ -88,6 +92,8 @@ pub(crate) struct Git<'a> {
     pub(crate) limit: ByteSize,
     /// The socket of an SSH agent.
     pub(crate) agent: Option<PathBuf>,
+    /// The secrets of who asks, some of which may be for the repository's host.
+    pub(crate) secrets: &'a Secrets,
     pub(crate) tell: Arc<dyn Fn(Piece) + Send + Sync>,
 }
 
@@ -239,6 +245,7 @@ impl Git<'_> {
     }
 
     fn check(&self, remote: &GitRemote) -> Result<(), FetchError> {
+        sign_in::check(self.secrets)?;
         let is_http = remote.url.starts_with("http");
         let needs = match self.egress {
             Egress::Full => None,
@@ -269,7 +276,7 @@ impl Git<'_> {
     ) -> Result<String, FetchError> {
         let number = NODES.fetch_add(1, Ordering::Relaxed);
         let name = NodeName::parse(&format!("git-{number}")).expect("digits match the grammar");
-        let (over, stubs, agent) = self.over(number, arguments).await?;
+        let (over, stubs, agent) = self.over(number, address, arguments).await?;
         let command = Command {
             over,
             network: Network::Stand,
@@ -321,6 +328,7 @@ impl Git<'_> {
     async fn over(
         &self,
         number: u32,
+        address: &str,
         arguments: &[&str],
     ) -> Result<(Over, Scratch, Option<Agent>), FetchError> {
         let place = self.place.clone();
@@ -334,9 +342,14 @@ impl Git<'_> {
         };
         let socket = agent.as_ref().map(Agent::path);
         let authorities = self.builder.settings().certificates.clone();
+        let hosts = self.secrets.get(KNOWN_HOSTS).cloned();
         let prepared = self.builder.waiting("prepare git", move || {
-            prepare(&place, number, socket.as_deref(), authorities.as_deref())
-                .map_err(BuildError::io("prepare git in", &place))
+            let given = Given {
+                agent: socket.as_deref(),
+                authorities: authorities.as_deref(),
+                known_hosts: hosts.as_deref(),
+            };
+            prepare(&place, number, &given).map_err(BuildError::io("prepare git in", &place))
         });
         let (mounts, named, stubs, lowers) = prepared.await?;
         let mut environment: BTreeMap<String, String> = ENVIRONMENT
@@ -344,6 +357,8 @@ impl Git<'_> {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         environment.extend(named);
+        let sign_in = sign_in::to_repository(self.secrets, address);
+        environment.extend(sign_in.iter().flat_map(sign_in::GitSignIn::environment));
         environment.extend(self.stand.proxy().map(|proxy| ("http_proxy".into(), proxy)));
         // rules: shell here: git's own word for a setting (git(1))
         let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
@@ -396,12 +411,17 @@ type Prepared = (
     Vec<PathBuf>,
 );
 
-fn prepare(
-    place: &Path,
-    number: u32,
-    agent: Option<&Path>,
-    authorities: Option<&Path>,
-) -> io::Result<Prepared> {
+/// What git gets beside the machine's programs.
+struct Given<'a> {
+    /// The socket of an agent.
+    agent: Option<&'a Path>,
+    /// A file of authorities that the machine is told to trust.
+    authorities: Option<&'a Path>,
+    /// Keys of servers that who builds knows.
+    known_hosts: Option<&'a [u8]>,
+}
+
+fn prepare(place: &Path, number: u32, given: &Given<'_>) -> io::Result<Prepared> {
     let work = place.join("work");
     if !work.exists() {
         fs::DirBuilder::new().mode(0o755).create(&work)?;
@@ -430,13 +450,13 @@ fn prepare(
         }
     }
     let mut named = BTreeMap::new();
-    if let Some(file) = authorities {
+    if let Some(file) = given.authorities {
         let target = mounts::AUTHORITIES.to_owned();
         mounts.push(bind(file, &target, true, BindOwners::AsOnHost));
         named.insert("GIT_SSL_CAINFO".to_owned(), target.clone());
         targets.push((target, false));
     }
-    if let Some(socket) = agent {
+    if let Some(socket) = given.agent {
         let target = "/run/agent.sock".to_owned();
         mounts.push(bind(socket, &target, false, BindOwners::AsOnHost));
         named.insert("SSH_AUTH_SOCK".to_owned(), target.clone());
@@ -449,6 +469,10 @@ fn prepare(
         "root:x:0:0::/work:/bin/false\n",
     )?;
     fs::write(skeleton.join("etc/group"), "root:x:0:\n")?;
+    fs::write(
+        skeleton.join("etc/known_hosts"),
+        given.known_hosts.unwrap_or_default(),
+    )?;
     let below = Merged::open([&skeleton])?;
     let stubs = stubs::layer(place.join(format!("stubs-{number}")), &below, &targets)?;
     let lowers = vec![stubs.path().to_owned(), skeleton];

@@ -30,6 +30,7 @@ mod progress;
 mod remote;
 mod request;
 mod sbom;
+mod sign_in;
 mod stage;
 mod stand;
 mod state;

@@ -86,6 +86,7 @@ async fn find_one(
                 address: &address,
                 checksum: checksum.as_ref(),
                 limit: limit(job),
+                secrets: &job.request.secrets,
             };
             let progress = |done, total| {
                 (job.tell)(Event::Fetching {
@@ -163,6 +164,7 @@ fn git(job: &Job, step: u32) -> Result<Git<'_>, FetchError> {
         egress: job.request.egress,
         limit: job.request.limits.disk,
         agent: job.request.ssh.get("default").cloned(),
+        secrets: &job.request.secrets,
         tell: Arc::new(move |piece: Piece| tell(Event::Output { step, piece })),
     })
 }

@@ -7,7 +7,8 @@ use crate::stand_loop::now_ms;
 use bytes::Bytes;
 use daas_api::platform::ByteFlow;
 use daas_api::{
-    Accepted, BuildRequest, Caller, Failure, NodeProgress, OperationId, OperationKind, Phase,
+    Accepted, BuildRequest, BytesText, Caller, Failure, NodeProgress, OperationId, OperationKind,
+    Phase,
 };
 use daas_build::{BuildError, BuildNetwork, Builder, Context, ContextSource, Event, FarContext};
 use daas_model::{Explain, Kind, Limits, NodeName};
@@ -231,11 +232,7 @@ impl Control {
         request.args = head.args;
         request.target = head.target;
         request.labels = head.labels;
-        request.secrets = head
-            .secrets
-            .into_iter()
-            .map(|(id, content)| (id, content.0))
-            .collect();
+        request.secrets = contents_of(&head.secrets);
         request.ssh = head
             .ssh
             .into_iter()
@@ -332,6 +329,13 @@ async fn hear_out(files: &mut ByteFlow) {
     }
 }
 
+fn contents_of(secrets: &BTreeMap<String, BytesText>) -> BTreeMap<String, Vec<u8>> {
+    secrets
+        .iter()
+        .map(|(id, content)| (id.clone(), content.0.clone()))
+        .collect()
+}
+
 /// Returns what of a build must be fetched.
 pub(crate) fn far_contexts(head: &BuildRequest, limits: Limits) -> Vec<FarContext> {
     let own = head.context.iter().filter(|address| *address != "-");
@@ -349,6 +353,7 @@ pub(crate) fn far_contexts(head: &BuildRequest, limits: Limits) -> Vec<FarContex
             egress: head.egress.unwrap_or_default(),
             limits,
             agent: head.ssh.get("default").map(PathBuf::from),
+            secrets: contents_of(&head.secrets),
             keep_git_dir,
         })
         .collect()

@@ -102,22 +102,24 @@ impl OpenDoor {
                 listener,
                 tls,
                 guard: Guard::default(),
+                near: false,
             },
             address,
         })
     }
 
-    /// Takes a listener that is bound already.
+    /// Takes a listener that is bound already, in a network that is on this machine only.
     ///
     /// # Errors
     /// What the kernel says when it does not know its address.
-    pub fn of(listener: TcpListener) -> io::Result<Self> {
+    pub fn inside(listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         Ok(Self {
             door: Plain {
                 listener,
                 tls: None,
                 guard: Guard::default(),
+                near: true,
             },
             address,
         })

@@ -118,7 +118,7 @@ struct Inside {
 impl InnerService for Inside {
     fn serve(&self, project: &ProjectName, listener: TcpListener) -> Handle<()> {
         let router = self.registry.router(Door::Stand(project.clone()));
-        match OpenDoor::of(listener) {
+        match OpenDoor::inside(listener) {
             Ok(door) => door.serve(router, &self.tasks, Timers::public()),
             Err(error) => self.tasks.run("registry in a stand", move |_| async move {
                 tracing::warn!(%error, "the registry is not served inside of a stand");

@@ -1,6 +1,6 @@
 //! A builder with nothing around it, for tests and for figures: requests come as lines of JSON, events and answers go as lines of JSON.
 //!
-//! `daas-build-alone STATE CGROUP [REACHABLE]...`: the blocks that builds may reach besides public ones. A request: `{"id": 1, "dockerfile": "...", "context": "/folder", "args": {}, "names": [], ...}`.
+//! `daas-build-alone STATE CGROUP [REACHABLE]...`: the blocks that builds may reach besides public ones; `certificates=FILE` is what they trust besides the machine's own. A request: `{"id": 1, "dockerfile": "...", "context": "/folder", "args": {}, "names": [], ...}`.
 //! Must begin with one thread: the process that bears keepers is forked first.
 //!
 //! Not here: who may build, and how a request arrives (`daas-control`, `daas-server`).
@@ -29,20 +29,34 @@ fn main() -> Outcome<()> {
     let (Some(state), Some(cgroup)) = (arguments.next(), arguments.next()) else {
         return Err("usage: daas-build-alone STATE CGROUP [REACHABLE]...".into());
     };
-    let reachable = arguments
-        .map(|text| daas_model::Subnet::parse(&text).map_err(|e| e.to_string()))
+    let mut settings = daas_build::BuildSettings::default();
+    let (files, blocks): (Vec<_>, Vec<_>) =
+        arguments.partition(|word| word.starts_with("certificates="));
+    if let Some((_, file)) = files.first().and_then(|word| word.split_once('=')) {
+        settings.certificates = Some(file.into());
+    }
+    let reachable = blocks
+        .iter()
+        .map(|text| daas_model::Subnet::parse(text).map_err(|e| e.to_string()))
         .collect::<Result<Vec<_>, _>>()?;
     let zygote = daas_keeper::zygote::fork().map_err(|fault| fault.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(PathBuf::from(state), cgroup, reachable, zygote))
+    runtime.block_on(serve(
+        PathBuf::from(state),
+        cgroup,
+        reachable,
+        settings,
+        zygote,
+    ))
 }
 
 async fn serve(
     state: PathBuf,
     cgroup_root: String,
     reachable: Vec<daas_model::Subnet>,
+    settings: daas_build::BuildSettings,
     zygote: daas_keeper::zygote::ZygoteHandle,
 ) -> Outcome<()> {
     let tasks = Supervisor::new();
@@ -88,12 +102,7 @@ async fn serve(
         let silent: daas_engine::Teller = Arc::new(|_| ());
         daas_engine::Engine::apply(&engine, &order, &daas_plan::Step::Close, &silent).await?;
     }
-    let builder = Builder::open(
-        engine.clone(),
-        tasks.clone(),
-        state.join("build"),
-        daas_build::BuildSettings::default(),
-    )?;
+    let builder = Builder::open(engine.clone(), tasks.clone(), state.join("build"), settings)?;
     // rules: print here: lines for the program that asked
     println!("{}", json!({"ready": true}));
     let (lines, mut incoming) = tokio::sync::mpsc::channel::<String>(16);

@@ -67,10 +67,16 @@ impl Place {
 
     /// A builder whose way out leads to these blocks, too.
     pub(crate) fn builder_that_reaches(&self, reachable: &[&str]) -> Builder {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_daas-build-alone"))
+        let program = Command::new(env!("CARGO_BIN_EXE_daas-build-alone"));
+        self.builder_by(program, reachable)
+    }
+
+    /// A builder that begins as `program` says: in another network, for example; `words` are its further arguments.
+    pub(crate) fn builder_by(&self, mut program: Command, words: &[&str]) -> Builder {
+        let mut process = program
             .arg(self.state())
             .arg(&self.cgroup)
-            .args(reachable)
+            .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -201,6 +207,10 @@ impl Answer {
             .iter()
             .filter_map(|e| e["cached"].as_bool())
             .collect()
+    }
+
+    pub(crate) fn hint(&self) -> &str {
+        self.value["hint"].as_str().unwrap_or_default()
     }
 
     pub(crate) fn failed(&self) -> (&str, &str) {

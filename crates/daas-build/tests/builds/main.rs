@@ -4,11 +4,15 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
+mod authority;
 mod fetches;
 mod ground;
 mod repository;
 mod rights;
+mod sign_ins;
+mod ways;
 mod web;
+mod world;
 
 use ground::{BASE, Place};
 use serde_json::{Value, json};

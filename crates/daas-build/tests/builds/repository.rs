@@ -65,6 +65,11 @@ impl Repository {
         repository
     }
 
+    /// The folder of `app.git`.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     fn work(&self) -> PathBuf {
         self.root.path().join("work")
     }

@@ -79,12 +79,12 @@ fn root_the_network_of_the_host_is_for_projects_with_the_grant_and_nobody_else()
 }
 
 /// An agent of OpenSSH with one key.
-struct Keys {
+pub(crate) struct Keys {
     agent: Child,
     folder: tempfile::TempDir,
 }
 
-fn run(program: &str, arguments: &[&str], folder: &Path) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str], folder: &Path) -> String {
     let said = Command::new(program)
         .args(arguments)
         .current_dir(folder)
@@ -101,7 +101,7 @@ fn run(program: &str, arguments: &[&str], folder: &Path) -> String {
 }
 
 impl Keys {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("socket");
         let mut agent = Command::new("ssh-agent")
@@ -124,7 +124,12 @@ impl Keys {
         Self { agent, folder }
     }
 
-    fn socket(&self) -> String {
+    /// Where `key.pub` is.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn socket(&self) -> String {
         self.folder
             .path()
             .join("socket")

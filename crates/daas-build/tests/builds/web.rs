@@ -4,6 +4,7 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -61,6 +62,7 @@ impl Reply {
 type Answering = dyn Fn(&Question) -> Reply + Send + Sync;
 
 pub(crate) struct Web {
+    scheme: &'static str,
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Question>>>,
 }
@@ -68,21 +70,63 @@ pub(crate) struct Web {
 impl Web {
     /// Serves at a free port of 127.0.0.2: the variables of proxies leave out 127.0.0.1 alone. Ends with the test's process.
     pub(crate) fn serve(answer: impl Fn(&Question) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.2:0").unwrap();
+        Self::serve_at("127.0.0.2", answer)
+    }
+
+    /// Serves at a free port of another address.
+    pub(crate) fn serve_at(
+        ip: &str,
+        answer: impl Fn(&Question) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(ip, "http", answer, |stream, answer, told| {
+            converse(stream, answer, told);
+        })
+    }
+
+    /// Serves over TLS.
+    pub(crate) fn serve_tls(
+        config: Arc<ServerConfig>,
+        answer: impl Fn(&Question) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen("127.0.0.2", "https", answer, move |stream, answer, told| {
+            let Ok(session) = ServerConnection::new(config.clone()) else {
+                return;
+            };
+            converse(StreamOwned::new(session, stream), answer, told);
+        })
+    }
+
+    fn listen(
+        ip: &str,
+        scheme: &'static str,
+        answer: impl Fn(&Question) -> Reply + Send + Sync + 'static,
+        hear: impl Fn(TcpStream, &Answering, &Mutex<Vec<Question>>) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<Question>>> = Arc::default();
         let (answer, told): (Arc<Answering>, _) = (Arc::new(answer), asked.clone());
+        let hear = Arc::new(hear);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (answer, told) = (answer.clone(), told.clone());
-                std::thread::spawn(move || converse(&stream, &*answer, &told));
+                let (answer, told, hear) = (answer.clone(), told.clone(), hear.clone());
+                std::thread::spawn(move || hear(stream, &*answer, &told));
             }
         });
-        Self { address, asked }
+        Self {
+            scheme,
+            address,
+            asked,
+        }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
+    }
+
+    /// The address and port that it listens at.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What was asked for since the last time that somebody wanted to know.
@@ -92,7 +136,11 @@ impl Web {
 }
 
 /// One question for each connection.
-fn converse(stream: &TcpStream, answer: &Answering, told: &Mutex<Vec<Question>>) -> Option<()> {
+fn converse(
+    stream: impl Read + Write,
+    answer: &Answering,
+    told: &Mutex<Vec<Question>>,
+) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -120,7 +168,7 @@ fn converse(stream: &TcpStream, answer: &Answering, told: &Mutex<Vec<Question>>)
     }
     let reply = answer(&question);
     told.lock().unwrap().push(question);
-    let mut stream = stream;
+    let stream = reader.get_mut();
     let length = reply.told.unwrap_or(reply.body.len());
     let mut head = format!(
         "HTTP/1.1 {} Said\r\nContent-Length: {length}\r\nConnection: close\r\n",
@@ -130,7 +178,8 @@ fn converse(stream: &TcpStream, answer: &Answering, told: &Mutex<Vec<Question>>)
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).ok()?;
-    stream.write_all(&reply.body).ok()
+    stream.write_all(&reply.body).ok()?;
+    stream.flush().ok()
 }
 
 /// Reads a body that comes in chunks (RFC 9112, section 7.1).

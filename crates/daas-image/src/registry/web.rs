@@ -8,7 +8,7 @@ use bytes::Bytes;
 use daas_model::{Explain, Kind};
 use futures_util::future::BoxFuture;
 use hyper::Method;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -108,7 +108,11 @@ impl Explain for WebError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Address { .. } => Some("write `http://` or `https://`, a host and a path; user and password do not belong into it".into()),
+            Self::Transport { source, .. } if is_about_certificate(source.as_ref()) => Some("the server does not show a certificate for this name by an authority that this machine knows; `builds: {certificates: FILE}` in the daemon's configuration names further ones".into()),
             Self::Transport { .. } => Some("private addresses and this machine are closed for builds; `egress: {allow: [...]}` in the daemon's configuration opens what a team has".into()),
+            Self::Status {
+                status: 401 | 403, ..
+            } => Some("if it is not for everybody, give the build a secret by which it signs in: `--secret id=HTTP_AUTH_TOKEN_HOST,src=FILE`, with the name of the server for HOST".into()),
             _ => None,
         }
     }
@@ -131,7 +135,8 @@ impl Web {
 
     /// Asks for the file at `url` with further headers, their names in lower case; returns once the head of the answer is here, 304 included.
     ///
-    /// Redirects are followed; every address on the way is judged anew, and no way leads from TLS to none. Dropping the future ends it.
+    /// Redirects are followed; every address on the way is judged anew, and no way leads from TLS to none. `sign_in` says what each host on the
+    /// way, without its port, is told as `Authorization`. Dropping the future ends it.
     ///
     /// # Errors
     /// [`WebError`].
@@ -139,6 +144,7 @@ impl Web {
         &self,
         url: &str,
         headers: &[(&'static str, String)],
+        sign_in: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> Result<WebAnswer, WebError> {
         let begin = url;
         let mut url = Url::parse(url).ok_or_else(|| WebError::Address {
@@ -154,9 +160,16 @@ impl Web {
             })
             .collect();
         for _ in 0..=MAX_REDIRECTS {
+            let mut headers = headers.clone();
+            if let Some(mut value) =
+                sign_in(&url.host).and_then(|text| HeaderValue::try_from(text).ok())
+            {
+                value.set_sensitive(true);
+                headers.insert(AUTHORIZATION, value);
+            }
             let answer = self
                 .http
-                .request(Method::GET, &url, headers.clone(), None)
+                .request(Method::GET, &url, headers, None)
                 .await
                 .map_err(|failure| transport(&url, failure))?;
             let status = answer.status().as_u16();
@@ -175,6 +188,24 @@ impl Web {
             url: without_query(begin),
         })
     }
+}
+
+/// Tells whether TLS failed because of who the other side is.
+fn is_about_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<std::io::Error>();
+        let inner = io.and_then(std::io::Error::get_ref);
+        let tls = inner.map_or_else(
+            || error.downcast_ref::<rustls::Error>(),
+            |inner| inner.downcast_ref(),
+        );
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Returns where a redirect leads.
