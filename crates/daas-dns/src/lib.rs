@@ -52,6 +52,7 @@ mod sign;
 mod transfer;
 mod tsig;
 mod update;
+mod view;
 mod wire;
 mod zone;
 
@@ -68,3 +69,4 @@ pub use record::{KeptRecord, SerialRecord};
 pub use reverse::{reverse_name, reverse_zones};
 pub use settings::{STAND_TTL, Settings, USUAL_TTL, ZoneSettings};
 pub use tsig::TsigKey;
+pub use view::Asked;

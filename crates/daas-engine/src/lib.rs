@@ -23,5 +23,5 @@ pub use fake::FakeEngine;
 pub use launch::{Ids, ImageFacts, signal_number};
 pub use local::{
     AUTHORITIES_BEGIN, AUTHORITIES_END, AsyncPipe, Copied, EngineConfig, ExecRequest, ExecSession,
-    InnerService, LocalEngine, Over, StandUsage, Usage, new_stand_id,
+    InnerEdge, InnerService, LocalEngine, Over, StandUsage, Usage, new_stand_id,
 };

@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub struct Listener {
     socket: StdListener,
     address: SocketAddr,
     tls: bool,
+    /// Whose visitors all are that come here, whatever they say.
+    seen_as: Option<IpAddr>,
 }
 
 impl Listener {
@@ -86,7 +88,17 @@ impl Listener {
             socket,
             address,
             tls,
+            seen_as: None,
         })
+    }
+
+    /// Takes every visitor for one of `ip`, and believes none of them who brings others.
+    #[must_use]
+    pub fn seen_as(self, ip: IpAddr) -> Self {
+        Self {
+            seen_as: Some(ip),
+            ..self
+        }
     }
 
     /// Returns the address, with the port that the system chose if 0 was asked for.
@@ -113,6 +125,8 @@ struct Guest {
     stream: StdStream,
     peer: SocketAddr,
     tls: bool,
+    /// Whether he may bring others.
+    trusted: bool,
     seat: (OwnedSemaphorePermit, Option<Counted>),
 }
 
@@ -203,10 +217,13 @@ impl Workers {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let trusted = self
-                .trusted
-                .iter()
-                .any(|net| net.contains(peer.ip().to_canonical()));
+            let peer = match listener.seen_as {
+                Some(ip) => SocketAddr::new(ip, peer.port()),
+                None => peer,
+            };
+            let mut trusted = self.trusted.iter();
+            let trusted = listener.seen_as.is_none()
+                && trusted.any(|net| net.contains(peer.ip().to_canonical()));
             // Whoever brings others is judged by them, request by request.
             if !trusted
                 && self
@@ -228,6 +245,7 @@ impl Workers {
                     stream,
                     peer,
                     tls: listener.tls,
+                    trusted,
                     seat: (seat, counted),
                 });
             }
@@ -308,17 +326,11 @@ impl Work {
             if let Ok(stream) = TcpStream::from_std(guest.stream) {
                 // A failure means that the other side is gone already; the first read will say so.
                 let _ = stream.set_nodelay(true);
-                let trusted = work.is_trusted(guest.peer);
-                let visit = Visit::new(guest.peer, guest.tls, trusted);
+                let visit = Visit::new(guest.peer, guest.tls, guest.trusted);
                 work.serve(stream, Arc::new(visit), shutdown).await;
             }
             drop(seated);
         }));
-    }
-
-    fn is_trusted(&self, peer: SocketAddr) -> bool {
-        let ip = peer.ip().to_canonical();
-        self.proxy.trusted.iter().any(|net| net.contains(ip))
     }
 
     async fn serve(&self, mut stream: TcpStream, visit: Arc<Visit>, shutdown: Shutdown) {

@@ -9,7 +9,7 @@ use crate::tls::{ChallengeAnswers, server_config};
 use crate::wire::Timers;
 use daas_engine::dial::Dialer;
 use daas_model::{Explain, Kind, StandName, Subnet};
-use daas_tasks::{Bans, Supervisor};
+use daas_tasks::{Bans, Handle, Supervisor};
 use rustls::server::ResolvesServerCert;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -206,6 +206,20 @@ impl Ingress {
                     }),
             );
         }
+    }
+
+    /// Takes connections at an address inside of a stand, until the shutdown or the end of the handle's task.
+    pub fn open_inside(&self, listener: Listener) -> Handle<()> {
+        let workers = self.workers.clone();
+        self.tasks.run("ingress in a stand", move |shutdown| {
+            workers.accept(Arc::new(listener), shutdown)
+        })
+    }
+
+    /// Tells whether some route answers at a host, in small letters and without a last dot.
+    #[must_use]
+    pub fn has_host(&self, host: &str) -> bool {
+        self.proxy.now().has_host(host)
     }
 
     /// Tells whether a request to a stand that may sleep is under way.

@@ -243,6 +243,14 @@ impl Table {
         }
     }
 
+    /// Tells whether some route answers at a host.
+    pub(crate) fn has_host(&self, host: &str) -> bool {
+        let mut ends = host.match_indices('.').map(|(at, _)| &host[at..]);
+        self.exact.contains_key(host)
+            || self.passed.contains_key(host)
+            || ends.any(|end| self.below.contains_key(end) || self.passed_below.contains_key(end))
+    }
+
     /// Returns what `*.` hosts lead to that `host` lies below, the longest first.
     fn wide<'a, 'h>(&'a self, host: &'h str) -> impl Iterator<Item = &'a Host> + use<'a, 'h> {
         let none = self.below.is_empty();

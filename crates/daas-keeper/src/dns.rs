@@ -34,9 +34,18 @@ pub(crate) enum Reply {
     /// Send this.
     Answer(Vec<u8>),
     /// Ask one of these with the question as it is.
-    Forward(Vec<SocketAddr>),
+    Forward(Side, Vec<SocketAddr>),
     /// It is no question.
     Nothing,
+}
+
+/// From which network somebody else is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The host's.
+    Host,
+    /// That of the stand's router.
+    Stand,
 }
 
 /// The names of one running node on one network.
@@ -154,11 +163,14 @@ impl Zone {
                     .collect();
                 Reply::Answer(build(&question, NO_ERROR, 0, &wanted, udp))
             }
+            None if let Some(server) = self.platform(&question.name) => {
+                Reply::Forward(Side::Stand, vec![server])
+            }
             None => match &self.table.forward {
                 Forward::Upstreams(upstreams)
                     if !upstreams.is_empty() && !self.is_ours(&question.name) =>
                 {
-                    Reply::Forward(upstreams.clone())
+                    Reply::Forward(Side::Host, upstreams.clone())
                 }
                 Forward::Upstreams(_) | Forward::Refuse => {
                     Reply::Answer(build(&question, NAME_ERROR, 0, &[], udp))
@@ -215,13 +227,28 @@ impl Zone {
     }
 
     fn is_ours(&self, name: &str) -> bool {
-        self.table.suffix.as_deref().is_some_and(|suffix| {
-            name == suffix
-                || name
-                    .strip_suffix(suffix)
-                    .is_some_and(|rest| rest.ends_with('.'))
-        })
+        self.table
+            .suffix
+            .as_deref()
+            .is_some_and(|suffix| is_within(name, suffix))
     }
+
+    /// Returns who answers a name of the platform; nothing for other names.
+    fn platform(&self, name: &str) -> Option<SocketAddr> {
+        let platform = self.table.platform.as_ref()?;
+        let mut zones = platform.zones.iter();
+        platform
+            .server
+            .filter(|_| zones.any(|zone| is_within(name, zone)))
+    }
+}
+
+/// Tells whether a name is a zone or lies below it.
+fn is_within(name: &str, zone: &str) -> bool {
+    name == zone
+        || name
+            .strip_suffix(zone)
+            .is_some_and(|rest| rest.ends_with('.'))
 }
 
 enum Record {
@@ -592,7 +619,7 @@ mod tests {
         zone.table.forward = Forward::Upstreams(vec![upstream]);
         assert_eq!(
             zone.reply(&front(), &question("example.com", TYPE_A, false), true),
-            Reply::Forward(vec![upstream])
+            Reply::Forward(Side::Host, vec![upstream])
         );
         assert_eq!(
             read(zone.reply(

@@ -101,9 +101,21 @@ pub struct DnsTable {
     /// A suffix under which every name answers too, for example `shop-7.test`.
     #[serde(default)]
     pub suffix: Option<String>,
+    /// Names of the platform, whose answers depend on who asks; nothing for a stand that may not reach it.
+    #[serde(default)]
+    pub platform: Option<PlatformNames>,
     /// What happens with all other names.
     #[serde(default)]
     pub forward: Forward,
+}
+
+/// Names that a server inside of the stand's own network answers, in the stand's own view.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PlatformNames {
+    /// Zones: they and everything below them. Lower case, without the last dot.
+    pub zones: Vec<String>,
+    /// Where the daemon answers in the namespace of the stand's router.
+    pub server: Option<SocketAddr>,
 }
 
 /// What the resolver does with a name that is not the stand's.

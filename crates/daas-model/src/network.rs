@@ -167,7 +167,7 @@ pub enum NetworkMode {
 }
 
 /// Which way out a stand has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Egress {
     /// Nothing leaves: no route, and names from outside do not exist.

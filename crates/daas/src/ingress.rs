@@ -126,6 +126,20 @@ impl Gates {
         }
     }
 
+    /// Returns the ports at which names of the platform answer inside of stands: those of outside, so that URLs are the same, and the usual one of TLS.
+    /// That of plain HTTP is the registry's there.
+    pub(crate) fn ports_inside(&self) -> BTreeSet<(u16, bool)> {
+        let own = self
+            .listeners
+            .iter()
+            .map(|l| (l.address().port(), l.is_tls()));
+        let mut ports: BTreeSet<_> = own.filter(|(port, _)| *port != 80).collect();
+        if self.listeners.iter().any(|l| l.is_tls()) {
+            ports.insert((443, true));
+        }
+        ports
+    }
+
     /// Lets everybody in.
     pub(crate) fn open(&self, ingress: &Ingress) {
         let list: Vec<String> = self

@@ -7,6 +7,7 @@ mod config;
 mod dns;
 mod handover;
 mod ingress;
+mod inside;
 mod registry;
 mod serve;
 

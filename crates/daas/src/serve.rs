@@ -5,6 +5,7 @@ use crate::config::{Config, ConfigError, Listen};
 use crate::dns::Names;
 use crate::handover::Handed;
 use crate::ingress::Gates;
+use crate::inside::EdgeInside;
 use crate::registry::Doors;
 use daas_control::{Control, ControlConfig, Rooms, recall_bans};
 use daas_engine::publish::HostRange;
@@ -218,6 +219,7 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         visit,
         bans.clone(),
     )?;
+    engine.name_inside(EdgeInside::of(&config, &names, &gates, &ingress, &tasks));
     let control_config = ControlConfig {
         outside: gates.outside(&config),
         registry_listens: doors.addresses(),

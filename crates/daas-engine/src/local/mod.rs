@@ -18,7 +18,7 @@ pub use over::Over;
 pub use session::{Copied, ExecRequest, ExecSession};
 pub use terminal::AsyncPipe;
 pub use trust::{AUTHORITIES_BEGIN, AUTHORITIES_END};
-pub use ways::InnerService;
+pub use ways::{InnerEdge, InnerService};
 
 use crate::dial::Dialer;
 use crate::egress::{EgressProxy, FullConfig, FullEgress, ProxyConfig};
@@ -89,6 +89,7 @@ struct Inner {
     ways: ways::Ways,
     facts: images::FactsCache,
     inner_service: OnceLock<Arc<dyn InnerService>>,
+    inner_edge: OnceLock<Arc<dyn InnerEdge>>,
     trust: trust::Trust,
     calm: calm::Calm,
     /// The groups of all stands together.
@@ -181,6 +182,7 @@ impl LocalEngine {
             dialer,
             facts: images::FactsCache::default(),
             inner_service: OnceLock::new(),
+            inner_edge: OnceLock::new(),
             calm: calm::Calm::default(),
             platform_cgroups,
             config,
@@ -214,6 +216,12 @@ impl LocalEngine {
     pub fn serve_inside(&self, service: Arc<dyn InnerService>) {
         // Only the house calls this, once.
         let _ = self.inner.inner_service.set(service);
+    }
+
+    /// Says who serves names of the platform inside of stands that have a way out. Once, before stands are connected.
+    pub fn name_inside(&self, edge: Arc<dyn InnerEdge>) {
+        // Only the house calls this, once.
+        let _ = self.inner.inner_edge.set(edge);
     }
 
     /// Says which authorities, as PEM, nodes trust beside those of their images. Once, before stands are looked at.

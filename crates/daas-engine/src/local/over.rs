@@ -43,7 +43,7 @@ impl LocalEngine {
                 node: name.clone(),
             })?;
         let link = self.link(&order.id)?;
-        let offered = Self::proxy_env(order, name);
+        let offered = self.proxy_env(order, name);
         let site = Site {
             spec: &order.spec,
             addresses: &order.addresses,

@@ -127,6 +127,7 @@ impl LocalEngine {
         DnsTable {
             names: inner_names(order),
             suffix: Some(SUFFIX.into()),
+            platform: self.platform_names(order),
             forward,
         }
     }
@@ -208,7 +209,7 @@ impl LocalEngine {
             })
             .await??
         };
-        let mut offered = Self::proxy_env(order, name);
+        let mut offered = self.proxy_env(order, name);
         offered.extend(trusted.is_some().then(Trust::hints));
         let site = Site {
             spec: &order.spec,

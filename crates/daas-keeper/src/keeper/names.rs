@@ -1,7 +1,7 @@
 //! The sockets at which nodes ask for names.
 
 use super::{Alarm, Eyes, Keeper, Source};
-use crate::dns::{self, Reply, Zone};
+use crate::dns::{self, Reply, Side, Zone};
 use crate::launch::{DnsTable, NodeLaunch};
 use daas_model::NodeName;
 use daas_sys::netns;
@@ -52,6 +52,7 @@ struct Conn {
 struct Forwarded {
     socket: UdpSocket,
     token: u64,
+    side: Side,
     question: Vec<u8>,
     asker: Asker,
     left: Vec<SocketAddr>,
@@ -173,8 +174,9 @@ impl Keeper {
                     self.names
                         .send(&mut self.eyes, &Asker::Udp(node.clone(), from), &answer);
                 }
-                Reply::Forward(upstreams) => {
-                    self.forward(question.to_vec(), Asker::Udp(node.clone(), from), upstreams);
+                Reply::Forward(side, upstreams) => {
+                    let asker = Asker::Udp(node.clone(), from);
+                    self.forward(side, question.to_vec(), asker, upstreams);
                 }
                 Reply::Nothing => {}
             }
@@ -245,32 +247,34 @@ impl Keeper {
             conn.bytes.drain(..2 + length);
             match self.names.zone.reply(&networks, &question, false) {
                 Reply::Answer(answer) => self.names.send(&mut self.eyes, &Asker::Tcp(id), &answer),
-                Reply::Forward(upstreams) => self.forward(question, Asker::Tcp(id), upstreams),
+                Reply::Forward(side, upstreams) => {
+                    self.forward(side, question, Asker::Tcp(id), upstreams);
+                }
                 Reply::Nothing => return self.names.drop_conn(&mut self.eyes, id),
             }
         }
     }
 
-    /// Asks the first of `upstreams` from the host's network, through a socket of its own: its port is as hard to guess as its number.
-    fn forward(&mut self, question: Vec<u8>, asker: Asker, mut upstreams: Vec<SocketAddr>) {
+    /// Asks the first of `upstreams`, through a socket of its own: its port is as hard to guess as its number.
+    fn forward(
+        &mut self,
+        side: Side,
+        question: Vec<u8>,
+        asker: Asker,
+        mut upstreams: Vec<SocketAddr>,
+    ) {
         if upstreams.is_empty() || self.names.forwards.len() >= MOST_FORWARDS {
             return self.give_up_on(&question, &asker);
         }
         let upstream = upstreams.remove(0);
-        let asked = netns::current().and_then(|here| {
-            netns::visit(self.home_net.as_fd(), here.as_fd(), || {
-                let any: SocketAddr = if upstream.is_ipv4() {
-                    ([0, 0, 0, 0], 0).into()
-                } else {
-                    (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
-                };
-                let socket = UdpSocket::bind(any)?;
-                socket.set_nonblocking(true)?;
-                socket.connect(upstream)?;
-                socket.send(&question)?;
-                Ok(socket)
-            })
-        });
+        let asked = match side {
+            Side::Stand => ask(upstream, &question),
+            Side::Host => netns::current().and_then(|here| {
+                netns::visit(self.home_net.as_fd(), here.as_fd(), || {
+                    ask(upstream, &question)
+                })
+            }),
+        };
         match asked {
             Ok(socket) => {
                 self.names.next += 1;
@@ -281,6 +285,7 @@ impl Keeper {
                     Forwarded {
                         socket,
                         token,
+                        side,
                         question,
                         asker,
                         left: upstreams,
@@ -288,7 +293,7 @@ impl Keeper {
                 );
                 self.alarm_in(UPSTREAM, Alarm::Name(id));
             }
-            Err(_) => self.forward(question, asker, upstreams),
+            Err(_) => self.forward(side, question, asker, upstreams),
         }
     }
 
@@ -326,6 +331,27 @@ impl Keeper {
             return;
         };
         self.eyes.leave(&forwarded.socket, forwarded.token);
-        self.forward(forwarded.question, forwarded.asker, forwarded.left);
+        let Forwarded {
+            side,
+            question,
+            asker,
+            left,
+            ..
+        } = forwarded;
+        self.forward(side, question, asker, left);
     }
+}
+
+/// Sends a question from the network that this thread is in.
+fn ask(upstream: SocketAddr, question: &[u8]) -> std::io::Result<UdpSocket> {
+    let any: SocketAddr = if upstream.is_ipv4() {
+        ([0, 0, 0, 0], 0).into()
+    } else {
+        (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(upstream)?;
+    socket.send(question)?;
+    Ok(socket)
 }

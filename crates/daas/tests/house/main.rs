@@ -7,6 +7,7 @@ mod doors;
 mod edge;
 mod edges;
 mod environment;
+mod inside;
 mod load;
 mod names;
 mod pebble;

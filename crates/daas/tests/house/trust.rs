@@ -81,7 +81,7 @@ fn visitor(bed: &Bed, image: &str, more: &str) {
 }
 
 /// Runs a program in the visitor; returns all that it said.
-fn say(bed: &Bed, words: &[&str]) -> String {
+pub(crate) fn say(bed: &Bed, words: &[&str]) -> String {
     let ran = bed.api().exec("me", "me", words).unwrap();
     let text = [ran.out, ran.err].concat();
     String::from_utf8_lossy(&text).into_owned()
@@ -127,12 +127,12 @@ fn root_where_the_configuration_says_so_nodes_trust_whom_their_image_trusts() {
 /// What Python is told to fetch an address with its defaults.
 const FETCH: &str = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode(), end='')";
 
-fn python(bed: &Bed, url: &str) -> String {
+pub(crate) fn python(bed: &Bed, url: &str) -> String {
     say(bed, &["/usr/bin/python3.11", "-c", FETCH, url])
 }
 
 /// Loads an image of curl and Python and no authorities at all.
-fn image_of_python(bed: &Bed) {
+pub(crate) fn image_of_python(bed: &Bed) {
     let dynamic = fs::read_dir("/usr/lib/python3.11/lib-dynload").unwrap();
     let parts: Vec<String> = dynamic
         .map(|part| part.unwrap().path().to_str().unwrap().to_owned())

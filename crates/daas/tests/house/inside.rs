@@ -1,0 +1,89 @@
+//! Names of the platform inside of stands, as their programs ask for them.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
+
+use crate::edge::{eventually, free_port, serving};
+use crate::trials::program;
+use crate::trust::{image_of_python, python, say};
+use std::fs;
+use xtask::trials::Bed;
+
+const ZONE: &str = "dev.example.com";
+
+/// Starts the stand `me` in a network of its own; an internal one has no way out.
+fn visitor(bed: &Bed, egress: &str, internal: bool) {
+    let text = format!(
+        "  me:\n    image: python:latest\n    command: [/bin/busybox, sleep, '1000']\n    networks: [one]\nnetworks:\n  one: {{internal: {internal}}}\nx-daas: {{egress: {egress}}}\n"
+    );
+    bed.api().up("me", &bed.project(&text), 0).unwrap();
+}
+
+/// The addresses that a name has inside of `me`.
+fn looked_up(bed: &Bed, name: &str) -> String {
+    let ask = "import socket, sys\ntry: print(sorted({a[4][0] for a in socket.getaddrinfo(sys.argv[1], 443)}))\nexcept socket.gaierror as e: print(e.errno)";
+    say(bed, &["/usr/bin/python3.11", "-c", ask, name])
+}
+
+/// What `getaddrinfo` says of a name that does not exist.
+const ABSENT: &str = "-2\n";
+
+#[test]
+fn root_a_stand_reaches_another_by_its_url_as_far_as_its_way_out_goes() {
+    let (http, https) = (free_port(), free_port());
+    // Everything of this machine may bring visitors of others; a stand may not.
+    let bed = Bed::configured(
+        program(),
+        &format!(
+            "  spares: 0\ningress:\n  zone: {ZONE}\n  listen: ['127.0.0.1:{http}']\n  listen_tls: ['127.0.0.1:{https}']\n  trusted_proxies: [127.0.0.0/8]\n"
+        ),
+    )
+    .unwrap();
+    image_of_python(&bed);
+    let api = bed.api();
+    api.up("other", &bed.project(&serving("web", "hello")), 0)
+        .unwrap();
+    let host = format!("web.other.{ZONE}");
+    for egress in ["proxy", "full"] {
+        visitor(&bed, egress, false);
+        for url in [
+            format!("https://{host}/"),
+            format!("https://{host}:{https}/"),
+            format!("http://{host}:{http}/"),
+        ] {
+            assert_eq!(python(&bed, &url), "hello\n", "{egress} {url}");
+        }
+        let curl = ["/usr/bin/curl", "--silent", "--show-error"];
+        let forged = ["--header", "X-Forwarded-For: 203.0.113.9"];
+        let url = format!("https://{host}/");
+        let said = say(&bed, &[&curl[..], &forged[..], &[&url]].concat());
+        assert_eq!(said, "hello\n");
+        assert_eq!(looked_up(&bed, &format!("web.nobody.{ZONE}")), ABSENT);
+        let me = bed.address("me").unwrap();
+        let by_me = format!("\"client\":\"{me}\"");
+        // Three by Python, one by curl; they are written a moment later.
+        let log = eventually("the visits are written down", || {
+            let log = fs::read_to_string(bed.daemon.state().join("access.log")).unwrap();
+            (log.matches(&by_me).count() >= 4).then_some(log)
+        });
+        assert!(!log.contains("203.0.113.9"), "{log}");
+        api.down("me").unwrap();
+    }
+    // A stand that comes later is known at once, one that goes as well.
+    visitor(&bed, "proxy", false);
+    let late = format!("web.late.{ZONE}");
+    assert_eq!(looked_up(&bed, &late), ABSENT);
+    api.up("late", &bed.project(&serving("web", "late")), 0)
+        .unwrap();
+    assert_eq!(python(&bed, &format!("https://{late}/")), "late\n");
+    api.down("late").unwrap();
+    assert_eq!(looked_up(&bed, &late), ABSENT);
+    // The first of these takes the way out from a stand that runs.
+    for (egress, internal) in [("none", false), ("proxy", true), ("full", true)] {
+        visitor(&bed, egress, internal);
+        assert_eq!(looked_up(&bed, &host), ABSENT, "{egress} {internal}");
+        api.down("me").unwrap();
+    }
+    api.down("other").unwrap();
+}
