@@ -462,6 +462,7 @@ pub(crate) fn belongs(question: &[u8], answer: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::launch::InterfaceLaunch;
+    use crate::launch::PlatformNames;
     use proptest::prelude::*;
 
     fn question(name: &str, kind: u16, edns: bool) -> Vec<u8> {
@@ -480,7 +481,7 @@ mod tests {
         let table = DnsTable {
             names: [("gateway".to_owned(), vec!["10.0.0.1".parse().unwrap()])].into(),
             suffix: Some("Shop-7.test".to_owned()),
-            forward: Forward::Refuse,
+            ..DnsTable::default()
         };
         zone.set_table(&table);
         for (node, last, network) in [
@@ -630,6 +631,28 @@ mod tests {
             .0,
             NAME_ERROR
         );
+    }
+
+    #[test]
+    fn names_of_the_platform_are_asked_of_its_server_in_the_stand_and_own_ones_never() {
+        let mut zone = zone();
+        let server: SocketAddr = "10.0.0.1:53".parse().unwrap();
+        zone.table.platform = Some(PlatformNames {
+            zones: vec!["dev.example.com".into(), "shop-7.test".into()],
+            server: Some(server),
+        });
+        let upstream: SocketAddr = "192.0.2.1:53".parse().unwrap();
+        zone.table.forward = Forward::Upstreams(vec![upstream]);
+        let mut ask = |name| zone.reply(&front(), &question(name, TYPE_A, false), true);
+        for name in ["dev.example.com", "web.Other.DEV.example.com"] {
+            assert_eq!(ask(name), Reply::Forward(Side::Stand, vec![server]));
+        }
+        for name in ["example.com", "xdev.example.com"] {
+            assert_eq!(ask(name), Reply::Forward(Side::Host, vec![upstream]));
+        }
+        for name in ["web.shop-7.test", "gateway"] {
+            assert!(matches!(ask(name), Reply::Answer(_)), "{name}");
+        }
     }
 
     #[test]
