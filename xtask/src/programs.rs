@@ -81,6 +81,24 @@ pub fn test_programs(of_crate: &str) -> Result<Vec<TestProgram>> {
     Ok(programs)
 }
 
+/// Builds a program of `tools` that has dependencies of its own, outside of the product's. It takes minutes the first time.
+///
+/// # Errors
+/// When it does not compile.
+pub fn tool(folder: &str, name: &str) -> Result<PathBuf> {
+    let manifest = workspace::root().join(format!("tools/{folder}/Cargo.toml"));
+    let target = workspace::target().join(folder);
+    let built = workspace::cargo()
+        .args(["build", "--locked", "--quiet", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(&target)
+        .status()
+        .context("cannot run cargo")?;
+    anyhow::ensure!(built.success(), "tools/{folder} does not build");
+    Ok(target.join("debug").join(name))
+}
+
 /// Builds the product as it is shipped: figures and long checks of a debug build would say nothing.
 ///
 /// `DAAS_PROGRAM` names one that is built already.

@@ -2,8 +2,8 @@
 
 use crate::bench::say;
 use crate::trials::{
-    HOSTS, conformance, containment_against_all, crash_matrix, daemon_dies, hostile_neighbours,
-    keeper_dies, languages, many_at_once, million_files, pushed_is_runnable,
+    HOSTS, clients, conformance, containment_against_all, crash_matrix, daemon_dies,
+    hostile_neighbours, keeper_dies, languages, many_at_once, million_files, pushed_is_runnable,
     rights_of_files_and_listeners, rounds, second_daemon_refuses, slow_visitors,
 };
 use crate::{programs, workspace};
@@ -18,7 +18,7 @@ struct Check {
     run: fn(&Path) -> Result<String>,
 }
 
-const CHECKS: [Check; 16] = [
+const CHECKS: [Check; 17] = [
     Check {
         name: "fifty-at-once",
         what: "one file, 50 stands at once",
@@ -84,6 +84,11 @@ const CHECKS: [Check; 16] = [
         name: "registry-conformance",
         what: "the official suite, built by hand, that DAAS_CONFORMANCE names",
         run: conformance,
+    },
+    Check {
+        name: "registry-clients",
+        what: "oci-client, skopeo, buildah, podman and docker: login, push, pull, mount, delete",
+        run: clients,
     },
     Check {
         name: "registry-rounds",

@@ -319,9 +319,10 @@ fn path_of(address: &str) -> &str {
     rest.find('/').map_or("/", |at| &rest[at..])
 }
 
-/// What a file is called: by its address, or by `Content-Disposition` (RFC 6266), as with Docker.
+/// What a file is called: by the last part of its address that is something, as with `BuildKit`, or by `Content-Disposition` (RFC 6266), as Docker did.
 fn name_of(path: &str, disposition: Option<&str>) -> Option<String> {
-    let last = path.rsplit('/').next().unwrap_or_default();
+    let last = path.trim_end_matches('/').rsplit('/').next();
+    let last = last.unwrap_or_default();
     usable(&percent_decoded(last)).or_else(|| {
         let text = disposition?;
         let value = text.split(';').skip(1).find_map(|field| {
@@ -381,13 +382,14 @@ mod tests {
                 Some("attachment; filename=x"),
                 Some("b c.txt"),
             ),
+            ("/a//", Some("attachment; filename=x"), Some("a")),
             (
-                "/a/",
+                "/",
                 Some("attachment; filename=\"x y.zip\""),
                 Some("x y.zip"),
             ),
             (
-                "/a/",
+                "/",
                 Some("attachment; filename=../../etc/passwd"),
                 Some("passwd"),
             ),

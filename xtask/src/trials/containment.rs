@@ -4,7 +4,6 @@
 //! script is proved on them first. libcontainer is a program of its own (`tools/oracle`), outside of the product's dependencies.
 
 use super::bed::{Bed, IMAGE, busybox_tree};
-use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -276,19 +275,10 @@ pub fn facts_of_runc() -> Result<Facts> {
 /// # Errors
 /// When it does not build, or fails.
 pub fn facts_of_libcontainer() -> Result<Facts> {
-    let manifest = workspace::root().join("tools/oracle/Cargo.toml");
-    let target = workspace::target().join("oracle");
-    let built = workspace::cargo()
-        .args(["build", "--locked", "--quiet", "--manifest-path"])
-        .arg(manifest)
-        .arg("--target-dir")
-        .arg(&target)
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(built.success(), "libcontainer does not build");
+    let program = crate::programs::tool("oracle", "oracle")?;
     let place = tempfile::tempdir().context("cannot make a folder")?;
     bundle(place.path())?;
-    let mut oracle = Command::new(target.join("debug/oracle"));
+    let mut oracle = Command::new(program);
     oracle
         .arg(place.path().join("state"))
         .arg(place.path())

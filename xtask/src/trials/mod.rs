@@ -29,7 +29,7 @@ pub use hostile::{HOSTS, Hostility, Told, answer_program, hostile_neighbours};
 pub use languages::{JAVASCRIPT, Language, PYTHON, RUST, language, languages};
 pub use many::many_at_once;
 pub use names::{names_follow_stands, no_way_out_no_questions};
-pub use registry::{conformance, pushed_is_runnable, rounds};
+pub use registry::{clients, conformance, pushed_is_runnable, rounds};
 pub use rights::rights_of_files_and_listeners;
 pub use slow::slow_visitors;
 pub use survive::{daemon_dies, keeper_dies, second_daemon_refuses};

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Pushes an image by skopeo, runs it by both of its names without a way out, and kills the daemon amid an upload.
@@ -246,6 +246,49 @@ pub fn conformance(program: &Path) -> Result<String> {
         counts.push(format!("{version}: {line}"));
     }
     Ok(counts.join("; "))
+}
+
+/// Has the clients that people use log in, push, pull, mount and delete, all of them unmodified: skopeo, buildah, podman, docker, and
+/// the `oci-client` crate in a program of its own.
+///
+/// # Errors
+/// When one of them is refused something.
+pub fn clients(program: &Path) -> Result<String> {
+    let crates = crate::programs::tool("oci-client", "oci-client-trial")?;
+    let bed = Bed::configured(
+        program,
+        "  spares: 0\nregistry:\n  listen: ['127.0.0.1:0']\n",
+    )?;
+    let (host, secret) = door(&bed)?;
+    let mut trial = Command::new(crates)
+        .args([&host, "dev"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run the trial of oci-client")?;
+    let mut input = trial.stdin.take().context("it takes no input")?;
+    input.write_all(secret.as_bytes())?;
+    drop(input);
+    let output = trial.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "oci-client: {said}");
+    let mut ran = 0;
+    for program in crate::programs::test_programs("daas-registry")? {
+        let output = Command::new(&program.path)
+            .arg("clients::")
+            .current_dir(&program.folder)
+            .env("DAAS_SOAK", "1")
+            .output()
+            .context("cannot run the tests of the registry's clients")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "{said}");
+        ran += said.matches(" ... ok").count();
+    }
+    ensure!(ran >= 4, "only {ran} clients were tried");
+    Ok(format!(
+        "oci-client: {}; and {ran} tests of skopeo, buildah, podman and docker",
+        said.trim()
+    ))
 }
 
 /// Runs the rounds of push, pull and delete beside collection, `count` of them.

@@ -26,11 +26,11 @@ fn root_a_file_of_the_web_has_mode_0600_the_time_of_its_server_and_the_name_of_i
             "hello",
             &[("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")],
         ),
-        "/named/" => Reply::file(
+        "/?named" => Reply::file(
             "named",
             &[("Content-Disposition", "attachment; filename=\"given.bin\"")],
         ),
-        "/nameless/" => Reply::file("nameless", &[]),
+        "/?nameless" => Reply::file("nameless", &[]),
         "/way" => Reply::to("/there/file.tar"),
         _ => Reply::file("plain", &[]),
     });
@@ -40,7 +40,7 @@ fn root_a_file_of_the_web_has_mode_0600_the_time_of_its_server_and_the_name_of_i
         &format!(
             "ADD {} {} /d/",
             web.url("/a%20b.txt?x=1"),
-            web.url("/named/")
+            web.url("/?named")
         ),
     );
     let file = answer.top().join("d/a b.txt");
@@ -66,13 +66,13 @@ fn root_a_file_of_the_web_has_mode_0600_the_time_of_its_server_and_the_name_of_i
     let answer = add(
         &mut builder,
         &place,
-        &format!("ADD {} /d/x", web.url("/nameless/")),
+        &format!("ADD {} /d/x", web.url("/?nameless")),
     );
     assert_eq!(fs::read(answer.top().join("d/x")).unwrap(), b"nameless");
     let answer = add(
         &mut builder,
         &place,
-        &format!("ADD {} /d/", web.url("/nameless/")),
+        &format!("ADD {} /d/", web.url("/?nameless")),
     );
     assert_eq!(answer.failed().0, "fetch-nameless", "{}", answer.value);
     builder.end();

@@ -18,9 +18,9 @@ pub(crate) fn to(cases: &mut [Case]) -> (Web, Repository) {
         "/archive.tar.gz" => Reply::file(archive.clone(), &[]),
         "/called/" => Reply::file(
             "called\n",
-            &[("Content-Disposition", "attachment; filename=\"a name\"")],
+            &[("Content-Disposition", "attachment; filename=\"given\"")],
         ),
-        "/nameless/" => Reply::file("nameless\n", &[]),
+        "/?nameless" => Reply::file("nameless\n", &[]),
         _ if question.target.starts_with("/app.git") => git(question),
         _ => Reply::status(404),
     });

@@ -1,5 +1,5 @@
 FROM base:1
 ARG WEB
-ADD $WEB/nameless/ /into/
+ADD $WEB/?nameless /into/
 #: web
-#: fails
+#: refused fetch-nameless

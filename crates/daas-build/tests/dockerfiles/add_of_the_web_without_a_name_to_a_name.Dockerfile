@@ -1,4 +1,4 @@
 FROM base:1
 ARG WEB
-ADD $WEB/nameless/ /into/name
+ADD $WEB/?nameless /into/name
 #: web

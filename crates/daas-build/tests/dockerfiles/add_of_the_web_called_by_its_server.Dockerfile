@@ -1,4 +1,0 @@
-FROM base:1
-ARG WEB
-ADD $WEB/called/ /into/
-#: web
