@@ -1,7 +1,7 @@
 //! Headers that belong to one connection, and headers that say who came.
 
 use crate::visit::Visit;
-use daas_model::Subnet;
+use daas_model::{Subnet, visitor};
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
@@ -111,32 +111,8 @@ pub(crate) fn client(visit: &Visit, headers: &HeaderMap, trusted: &[Subnet]) -> 
     if !visit.trusted {
         return peer;
     }
-    let list: Vec<&str> = headers
-        .get_all(&FOR)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .map(str::trim)
-        .collect();
-    let mut last = peer;
-    for text in list.iter().rev() {
-        let Some(ip) = address(text) else { break };
-        last = ip;
-        if !trusted.iter().any(|net| net.contains(ip)) {
-            break;
-        }
-    }
-    last
-}
-
-/// Reads an address as proxies write it: with a port or without.
-fn address(text: &str) -> Option<IpAddr> {
-    let ip = text
-        .parse::<IpAddr>()
-        .ok()
-        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()))
-        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())?;
-    Some(ip.to_canonical())
+    let said = headers.get_all(&FOR).iter();
+    visitor(peer, said.filter_map(|value| value.to_str().ok()), trusted)
 }
 
 /// Says who came, by which way, for which host (`X-Forwarded-*`, `X-Real-IP`, and `Forwarded` of RFC 7239).

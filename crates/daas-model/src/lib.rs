@@ -24,6 +24,7 @@ mod route;
 mod slug;
 mod stand;
 mod unit;
+mod visitor;
 
 pub use authorities::AUTHORITIES;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, visible};
@@ -46,3 +47,4 @@ pub use route::{ForwardAuth, Rate, Redirect, RouteProtocol, RouteSpec};
 pub use slug::slug;
 pub use stand::{StandKind, StandSpec};
 pub use unit::{ByteSize, Cpus, Span, UnitError};
+pub use visitor::visitor;

@@ -7,13 +7,13 @@ use crate::slow::{Read, Timers};
 use crate::token::Tokens;
 use axum::Router;
 use axum::body::Body;
-use daas_model::Subnet;
+use daas_model::{Subnet, visitor};
 use daas_tasks::{Bans, Crowd, Shutdown, Supervisor};
 use hyper::body::Incoming;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
@@ -56,8 +56,26 @@ enum Peer {
 #[derive(Clone)]
 struct Guest {
     peer: Peer,
-    /// His address, where somebody counts.
-    counted: Option<(Bans, IpAddr)>,
+    /// Who counts his failures, if somebody does.
+    counted: Option<Counter>,
+}
+
+/// Who counts the failures of those who come by one connection.
+#[derive(Clone)]
+struct Counter {
+    bans: Bans,
+    peer: IpAddr,
+    /// Those who are believed about whom they bring.
+    trusted: Arc<[Subnet]>,
+}
+
+impl Counter {
+    /// Returns who sent a request.
+    fn visitor(&self, headers: &HeaderMap) -> IpAddr {
+        let said = headers.get_all("x-forwarded-for").iter();
+        let said = said.filter_map(|value| value.to_str().ok());
+        visitor(self.peer, said, &self.trusted)
+    }
 }
 
 impl Guest {
@@ -168,23 +186,30 @@ pub(crate) struct Plain {
 pub struct Guard {
     /// Who counts failures.
     pub bans: Option<Bans>,
-    /// Proxies, which bring many: their failures are not counted here.
-    pub trusted: Vec<Subnet>,
+    /// Proxies: whom they bring is judged, request by request, and not they.
+    pub trusted: Arc<[Subnet]>,
 }
 
 impl Guard {
-    /// Returns who counts for this peer; an error for one who is kept out.
-    fn counts(&self, ip: IpAddr) -> Result<Option<(Bans, IpAddr)>, ()> {
+    fn trusts(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
-        let bans = self
-            .bans
-            .as_ref()
-            .filter(|_| !self.trusted.iter().any(|net| net.contains(ip)));
-        match bans {
-            Some(bans) if bans.is_banned(ip) => Err(()),
-            Some(bans) => Ok(Some((bans.clone(), ip))),
-            None => Ok(None),
+        self.trusted.iter().any(|net| net.contains(ip))
+    }
+
+    /// Returns who counts for this peer; an error for one who is kept out.
+    fn counts(&self, ip: IpAddr) -> Result<Option<Counter>, ()> {
+        let Some(bans) = &self.bans else {
+            return Ok(None);
+        };
+        let peer = ip.to_canonical();
+        if !self.trusts(peer) && bans.is_banned(peer) {
+            return Err(());
         }
+        Ok(Some(Counter {
+            bans: bans.clone(),
+            peer,
+            trusted: self.trusted.clone(),
+        }))
     }
 }
 
@@ -215,9 +240,10 @@ async fn accept(
         let Ok(counts) = door.guard.counts(address.ip()) else {
             continue;
         };
-        let Some(counted) = crowd.enter(address.ip(), timers.connections_per_address) else {
+        let seat_of_address = crowd.enter(address.ip(), timers.connections_per_address);
+        if seat_of_address.is_none() && !door.guard.trusts(address.ip()) {
             continue;
-        };
+        }
         let guest = Guest {
             peer: peer.clone(),
             counted: counts,
@@ -225,7 +251,7 @@ async fn accept(
         let (router, tls, clients) = (router.clone(), door.tls.clone(), clients.clone());
         let near = door.near;
         drop(supervisor.run("connection", move |shutdown| async move {
-            let _held = (seat, counted);
+            let _held = (seat, seat_of_address);
             prepare(&stream, near);
             if !in_time(stream.readable(), timers.first_byte).await {
                 return;
@@ -249,6 +275,14 @@ async fn accept(
             }
         }));
     }
+}
+
+/// Answers one who is banned and comes by a proxy: the proxy's connection stays.
+fn kept_out() -> Response<Body> {
+    let words = "your address failed too often; it is let in again after a while\n";
+    let mut response = Response::new(Body::from(words));
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response
 }
 
 /// Sets what holds for the whole connection. A failure means that the other side is gone already; the first read will say so.
@@ -290,13 +324,23 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
                 .or_else(|| bearer(&request).and_then(|secret| tokens.identify(secret))),
         };
         let signs_in = counted.is_some() && signs_in(&request, &peer);
+        let counted = counted.as_ref().map(|counter| {
+            let ip = counter.visitor(request.headers());
+            (counter.bans.clone(), ip)
+        });
         match (identity, &peer) {
             (Some(identity), _) => drop(request.extensions_mut().insert(identity)),
             (None, Peer::Process(_)) => drop(request.extensions_mut().insert(Stranger)),
             (None, Peer::Bearer(..) | Peer::Unasked) => {}
         }
-        let (router, counted) = (router.clone(), counted.clone());
+        let router = router.clone();
         async move {
+            if counted
+                .as_ref()
+                .is_some_and(|(bans, ip)| bans.is_banned(*ip))
+            {
+                return Ok(kept_out());
+            }
             let response = router.oneshot(request).await?;
             if let Some((bans, ip)) =
                 counted.filter(|_| signs_in && response.status() == StatusCode::UNAUTHORIZED)

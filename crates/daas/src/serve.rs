@@ -273,7 +273,7 @@ fn guard(config: &Config, bans: &Bans, store: &Store) -> Result<Guard, ServeErro
     recall_bans(bans, store)?;
     Ok(Guard {
         bans: Some(bans.clone()),
-        trusted: config.ingress.trusted.clone(),
+        trusted: config.ingress.trusted.clone().into(),
     })
 }
 

@@ -162,6 +162,13 @@ impl Yard {
         status(from, &["--header", &header, &self.stands])
     }
 
+    /// Where the registry's logins are judged.
+    fn registry(&self) -> String {
+        let registry = self.bed.api().get("/registry").unwrap();
+        let listens = registry["listens"][0].as_str().unwrap();
+        format!("http://{listens}/token?service=x")
+    }
+
     fn is_let_in(&self, from: u8) -> bool {
         match self.ask(from, &self.token) {
             200 => true,
@@ -207,11 +214,7 @@ fn root_who_fails_sign_ins_or_probes_is_kept_out_at_all_doors() {
     for _ in 0..6 {
         assert_eq!(yard.ask(3, "guess"), 401);
     }
-    let registry = yard.bed.api().get("/registry").unwrap();
-    let registry = format!(
-        "http://{}/token?service=x",
-        registry["listens"][0].as_str().unwrap()
-    );
+    let registry = yard.registry();
     for _ in 0..6 {
         assert_eq!(status(4, &["--user", "ann:guess", &registry]), 401);
     }
@@ -257,6 +260,44 @@ fn root_bans_respect_proxies_and_people_and_outlive_a_crash() {
         yard.visit(9, "ann:geheim", &["--header", &by("198.51.100.8")]),
         200
     );
+    // At the API and the registry as well; what others say of whom they bring is believed by nobody.
+    let registry = yard.registry();
+    let guess = "Authorization: Bearer guess";
+    let login = ["--user", "ann:guess", &registry];
+    for _ in 0..6 {
+        let api = [
+            "--header",
+            &by("198.51.100.9"),
+            "--header",
+            guess,
+            &yard.stands,
+        ];
+        assert_eq!(status(9, &api), 401);
+        let forwarded = by("198.51.100.10");
+        let words = [&["--header", &forwarded][..], &login].concat();
+        assert_eq!(status(9, &words), 401);
+        let words = [
+            "--header",
+            &by("198.51.100.11"),
+            "--header",
+            guess,
+            &yard.stands,
+        ];
+        assert_eq!(status(6, &words), 401);
+    }
+    let own = format!("Authorization: Bearer {}", yard.token);
+    let visit =
+        |from: u8, of: &str| status(from, &["--header", &by(of), "--header", &own, &yard.stands]);
+    for banned in ["198.51.100.7", "198.51.100.9", "198.51.100.10"] {
+        assert_eq!(visit(9, banned), 403, "{banned}");
+    }
+    assert_eq!(
+        (visit(9, "198.51.100.11"), visit(6, "198.51.100.12")),
+        (200, 0)
+    );
+    for banned in ["198.51.100.9", "198.51.100.10", "127.9.0.6"] {
+        yard.ban(&["remove", banned]);
+    }
     // Who is never banned guesses on.
     let header = "Authorization: Bearer guess";
     for _ in 0..8 {
