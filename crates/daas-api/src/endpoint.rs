@@ -22,6 +22,7 @@ use crate::registry::{
     RegistryInfo, RegistryProject, RegistryRules, RepositoryView, TagList,
 };
 use crate::route::{EdgeQuery, EdgeSnippet, RouteList, TraefikConfig};
+use crate::ssh::{SshInfo, SshKeyList, SshKeyRequest, SshKeyView};
 use crate::stand::{ActRequest, DownQuery, ScaleRequest, StandSummary, StandView, UpRequest};
 use crate::stats::StandStats;
 use crate::system::{DoctorReport, PruneRequest, SystemInfo, SystemPruned};
@@ -606,6 +607,26 @@ endpoints! {
     BAN_DISALLOW = {
         id: "ban-disallow", method: Method::Delete, path: "/bans/allowed", query: query::<NetQuery>,
         summary: "Takes that back",
+        status: 204,
+    };
+    SSH_INFO = {
+        id: "ssh-info", path: "/ssh",
+        summary: "Tells where the SSH door is, and the host's key",
+        answer: Body::Json(schema::<SshInfo>),
+    };
+    SSH_KEYS = {
+        id: "ssh-keys", path: "/ssh/keys",
+        summary: "Lists the keys that may sign in over SSH",
+        answer: Body::Json(schema::<SshKeyList>),
+    };
+    SSH_KEY_ADD = {
+        id: "ssh-key-add", method: Method::Post, path: "/ssh/keys",
+        summary: "Lets a key sign in over SSH, to all stands or to some",
+        request: Body::Json(schema::<SshKeyRequest>), answer: Body::Json(schema::<SshKeyView>),
+    };
+    SSH_KEY_REMOVE = {
+        id: "ssh-key-remove", method: Method::Delete, path: "/ssh/keys/{key}",
+        summary: "Takes a key away; sessions that it has opened go on",
         status: 204,
     };
     CERTIFICATE_LIST = {

@@ -1166,6 +1166,10 @@ impl Platform for FakePlatform {
         self
     }
 
+    fn ssh(&self) -> &dyn crate::platform::Ssh {
+        self
+    }
+
     fn banning(&self) -> &dyn crate::platform::Banning {
         self
     }

@@ -23,6 +23,8 @@ mod fake_certificates;
 mod fake_names;
 #[cfg(feature = "fake")]
 mod fake_registry;
+#[cfg(feature = "fake")]
+mod fake_ssh;
 mod frame;
 mod grant;
 mod image;
@@ -38,6 +40,7 @@ mod problem;
 mod project;
 mod registry;
 mod route;
+mod ssh;
 mod stand;
 mod stats;
 mod system;
@@ -81,6 +84,7 @@ pub use route::{
     EdgeQuery, EdgeSnippet, RouteList, RouteView, TraefikConfig, TraefikHttp, TraefikRouter,
     TraefikServer, TraefikServers, TraefikService,
 };
+pub use ssh::{SshInfo, SshKeyList, SshKeyRequest, SshKeyView};
 pub use stand::{
     ActRequest, Action, BuildWish, DownQuery, LimitsView, ScaleRequest, StandState, StandSummary,
     StandView, UpOptions, UpRequest,

@@ -23,6 +23,7 @@ use crate::registry::{
     RegistryInfo, RegistryProject, RegistryRules, RepositoryView, TagList,
 };
 use crate::route::{EdgeQuery, EdgeSnippet, RouteList, TraefikConfig};
+use crate::ssh::{SshInfo, SshKeyList, SshKeyRequest, SshKeyView};
 use crate::stand::{
     ActRequest, Action, DownQuery, ScaleRequest, StandSummary, StandView, UpRequest,
 };
@@ -331,6 +332,18 @@ pub trait Banning: Send + Sync {
     fn disallow<'a>(&'a self, caller: &'a Caller, net: Subnet) -> Answer<'a, ()>;
 }
 
+/// The SSH door.
+pub trait Ssh: Send + Sync {
+    /// Tells where it is, and the host's key.
+    fn info(&self) -> Answer<'_, SshInfo>;
+    /// Returns the keys that may sign in.
+    fn keys(&self) -> Answer<'_, SshKeyList>;
+    /// Lets a key sign in.
+    fn add_key<'a>(&'a self, caller: &'a Caller, request: SshKeyRequest) -> Answer<'a, SshKeyView>;
+    /// Takes a key away.
+    fn remove_key<'a>(&'a self, caller: &'a Caller, name: &'a str) -> Answer<'a, ()>;
+}
+
 /// The daemon and its host.
 pub trait System: Send + Sync {
     /// Tells what runs where.
@@ -359,6 +372,8 @@ pub trait Platform: Send + Sync + 'static {
     fn certificates(&self) -> &dyn Certificates;
     /// Who is kept out.
     fn banning(&self) -> &dyn Banning;
+    /// The SSH door.
+    fn ssh(&self) -> &dyn Ssh;
     /// The daemon and its host.
     fn system(&self) -> &dyn System;
 }

@@ -7,6 +7,7 @@ use crate::image::ImageVerb;
 use crate::project::ProjectVerb;
 use crate::registry::RegistryVerb;
 use crate::route::RouteVerb;
+use crate::ssh::SshVerb;
 use crate::stand::StandVerb;
 use crate::system::SystemVerb;
 use crate::terminal::Color;
@@ -152,6 +153,13 @@ pub(crate) enum Noun {
         subcommand_help_heading = "Verbs"
     )]
     Ban(BanVerb),
+    /// The SSH door: keys that may sign in to nodes, and what clients need to know.
+    #[command(
+        subcommand,
+        subcommand_value_name = "VERB",
+        subcommand_help_heading = "Verbs"
+    )]
+    Ssh(SshVerb),
     /// Names: the zones that the daemon answers for, and records that are kept in them.
     #[command(
         subcommand,

@@ -31,6 +31,7 @@ mod registry;
 mod route;
 mod run;
 mod shell;
+mod ssh;
 mod stand;
 mod stop;
 mod system;

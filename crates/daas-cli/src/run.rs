@@ -5,7 +5,7 @@ use crate::talk::Talk;
 use crate::terminal::Terminal;
 use crate::{
     ban, certificate, complain, completions, dns, doctor, exit, image, man, project, registry,
-    route, stand, system,
+    route, ssh, stand, system,
 };
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
@@ -112,6 +112,7 @@ fn command(noun: Noun, house: &dyn House, talk: &Talk) -> Result<(), Stop> {
         Noun::Dns(verb) => wait(dns::run(verb, talk)),
         Noun::Route(verb) => wait(route::run(verb, talk)),
         Noun::Ban(verb) => wait(ban::run(verb, talk)),
+        Noun::Ssh(verb) => wait(ssh::run(verb, talk)),
         Noun::Certificate(verb) => wait(certificate::run(verb, talk)),
         Noun::System(verb) => wait(system::run(verb, talk)),
         Noun::Doctor => wait(doctor::run(house, talk)),

@@ -16,6 +16,7 @@ mod name_calls;
 mod registry_calls;
 mod route_calls;
 mod sse;
+mod ssh_calls;
 mod tls;
 
 pub use address::{Address, DEFAULT_SOCKET};

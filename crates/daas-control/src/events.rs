@@ -46,6 +46,19 @@ impl HappeningRecord {
         }
     }
 
+    /// Makes the record of something that somebody did in a node.
+    pub(crate) fn inside(
+        stand: &StandName,
+        node: &NodeName,
+        code: &str,
+        text: impl Into<String>,
+    ) -> Self {
+        Self {
+            node: Some(node.clone()),
+            ..Self::note(stand, code, text)
+        }
+    }
+
     /// Makes the record of something that a person or the platform did.
     pub(crate) fn note(stand: &StandName, code: &str, text: impl Into<String>) -> Self {
         Self {

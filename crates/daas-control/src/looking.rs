@@ -1,6 +1,7 @@
 //! Looking into stands: logs, usage, programs, files, ports.
 
 use crate::platform::Control;
+use crate::record::StandRecord;
 use bytes::Bytes;
 use daas_api::platform::{BoxDuplex, ByteFlow, ExecSession, Flow};
 use daas_api::{
@@ -108,6 +109,27 @@ impl Control {
         })
     }
 
+    /// Starts a program in a node.
+    pub(crate) async fn start_in(
+        &self,
+        record: &StandRecord,
+        node: &NodeName,
+        request: ExecRequest,
+    ) -> Result<daas_engine::ExecSession, daas_engine::EngineError> {
+        let order = crate::stand_loop::order(record);
+        let wanted = daas_engine::ExecRequest {
+            argv: request.command,
+            user: request.user,
+            working_dir: request.working_dir,
+            environment: request.environment,
+            stdin: request.stdin,
+            tty: request
+                .tty
+                .then(|| request.size.map_or((24, 80), |s| (s.rows, s.columns))),
+        };
+        self.engine.exec(&order, node, wanted).await
+    }
+
     pub(crate) async fn run_in(
         &self,
         caller: &Caller,
@@ -123,18 +145,7 @@ impl Control {
             );
         }
         tracing::info!(%caller, %stand, %node, command = %request.command[0], "exec");
-        let order = crate::stand_loop::order(&stored.value);
-        let wanted = daas_engine::ExecRequest {
-            argv: request.command,
-            user: request.user,
-            working_dir: request.working_dir,
-            environment: request.environment,
-            stdin: request.stdin,
-            tty: request
-                .tty
-                .then(|| request.size.map_or((24, 80), |s| (s.rows, s.columns))),
-        };
-        let session = self.engine.exec(&order, node, wanted).await?;
+        let session = self.start_in(&stored.value, node, request).await?;
         let (resize, mut sizes) = mpsc::channel::<WindowSize>(8);
         let (engine, at, number) = (self.engine.clone(), node.clone(), session.exec);
         self.tasks.run(format!("terminal in {stand}/{node}"), |shutdown| async move {
@@ -153,7 +164,10 @@ impl Control {
             stdout: Box::pin(session.stdout),
             stderr: session.stderr.map(|pipe| Box::pin(pipe) as _),
             resize,
-            exit: Box::pin(async move { session.exit.await.map_err(Failure::from) }),
+            exit: Box::pin(async move {
+                let end = session.exit.await.map_err(Failure::from)?;
+                Ok(end.code)
+            }),
         })
     }
 

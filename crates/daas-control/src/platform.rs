@@ -2,9 +2,10 @@ use crate::keep::Keep;
 use crate::names::StandNames;
 use crate::operations::Operations;
 use crate::routes::{ExposedOf, Outside};
+use crate::ssh::SshOutside;
 use daas_api::Failure;
 use daas_api::platform::{
-    Banning, Certificates, Images, Names, Platform, Projects, Registry, Routes, Stands, System,
+    Banning, Certificates, Images, Names, Platform, Projects, Registry, Routes, Ssh, Stands, System,
 };
 use daas_build::BuildSettings;
 use daas_engine::LocalEngine;
@@ -30,6 +31,8 @@ pub struct ControlConfig {
     pub registry_listens: Vec<String>,
     /// How the ingress is seen from outside.
     pub outside: Outside,
+    /// How the SSH door is seen from outside.
+    pub ssh: SshOutside,
     /// How images are built.
     pub builds: BuildSettings,
     /// How often images of packages are made anew; nothing for never.
@@ -47,6 +50,8 @@ pub struct Rooms {
     pub certificates: daas_certs::Certificates,
     /// Who is kept out of the doors.
     pub bans: Bans,
+    /// The keys that may sign in over SSH.
+    pub keyring: daas_ssh::Keyring,
 }
 
 /// The platform: loops and everything that the doors ask. A clone is another handle of the same.
@@ -59,6 +64,8 @@ pub struct Control {
     pub(crate) certificates: daas_certs::Certificates,
     /// Who is kept out of the doors.
     pub(crate) bans: Bans,
+    /// Who may sign in over SSH.
+    pub(crate) keyring: daas_ssh::Keyring,
     /// What images say about ports.
     pub(crate) exposed: Arc<ExposedOf>,
     /// Stands that may sleep.
@@ -99,6 +106,7 @@ impl Control {
             ingress,
             certificates,
             bans,
+            keyring,
         } = rooms;
         let operations = Operations::default();
         let builder = daas_build::Builder::open(
@@ -122,6 +130,7 @@ impl Control {
             ingress,
             certificates,
             bans,
+            keyring,
             exposed: Arc::default(),
             sleepers: Arc::default(),
             store,
@@ -172,6 +181,10 @@ impl Platform for Control {
     }
 
     fn banning(&self) -> &dyn Banning {
+        self
+    }
+
+    fn ssh(&self) -> &dyn Ssh {
         self
     }
 

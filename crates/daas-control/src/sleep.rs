@@ -10,7 +10,7 @@ use daas_plan::Power;
 use daas_store::{Batch, Expect, Stored};
 use daas_tasks::Shutdown;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -21,6 +21,35 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct Sleepers {
     all: Mutex<BTreeMap<StandName, Moved>>,
+    /// How many are inside of a stand by other ways than its ports.
+    inside: Mutex<BTreeMap<StandName, usize>>,
+}
+
+/// Somebody who is inside of a stand, which does not sleep meanwhile.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    sleepers: Arc<Sleepers>,
+    stand: StandName,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let mut inside = lock(&self.sleepers.inside);
+        if let Some(count) = inside.get_mut(&self.stand) {
+            *count -= 1;
+            if *count == 0 {
+                inside.remove(&self.stand);
+            }
+        }
+        drop(inside);
+        if let Some(moved) = lock(&self.sleepers.all).get_mut(&self.stand) {
+            moved.at = Instant::now();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,9 +60,22 @@ struct Moved {
 }
 
 impl Sleepers {
+    /// Says that somebody is inside of a stand, until the answer is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, stand: &StandName) -> Presence {
+        *lock(&self.inside).entry(stand.clone()).or_default() += 1;
+        Presence {
+            sleepers: self.clone(),
+            stand: stand.clone(),
+        }
+    }
+
+    fn is_entered(&self, stand: &StandName) -> bool {
+        lock(&self.inside).contains_key(stand)
+    }
+
     /// Says whether a stand may sleep.
     pub(crate) fn set(&self, stand: &StandName, may: bool) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.all);
         if !may {
             all.remove(stand);
         } else if !all.contains_key(stand) {
@@ -43,17 +85,12 @@ impl Sleepers {
     }
 
     fn names(&self) -> BTreeSet<StandName> {
-        self.all
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .cloned()
-            .collect()
+        lock(&self.all).keys().cloned().collect()
     }
 
     /// Remembers how many bytes went through a stand's ports; returns for how long nothing has moved.
     fn still(&self, stand: &StandName, bytes: u64, now: Instant) -> Duration {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.all);
         let Some(moved) = all.get_mut(stand) else {
             return Duration::ZERO;
         };
@@ -93,7 +130,8 @@ impl Control {
         }));
     }
 
-    async fn wake(&self, names: &BTreeSet<StandName>) -> Result<(), Failure> {
+    /// Starts stands that sleep; others stay as they are.
+    pub(crate) async fn wake(&self, names: &BTreeSet<StandName>) -> Result<(), Failure> {
         for name in names {
             let Some(mut stored) = self.store.get::<StandRecord>(name.as_str())? else {
                 continue;
@@ -120,7 +158,8 @@ impl Control {
                 continue;
             };
             let settled = self.keep.status(&name).plan.is_settled();
-            if record.power != Power::Running || !settled || self.ingress.is_visited(&name) {
+            let visited = self.ingress.is_visited(&name) || self.sleepers.is_entered(&name);
+            if record.power != Power::Running || !settled || visited {
                 continue;
             }
             let bytes = self

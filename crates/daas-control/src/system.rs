@@ -86,6 +86,7 @@ impl System for Control {
             let looked = self.blocking("doctor", move || Ok(doctor::checks(&state)));
             let mut checks = looked.await?;
             checks.extend(self.certificate_checks()?);
+            checks.push(self.ssh_check());
             Ok(DoctorReport { checks })
         })
     }

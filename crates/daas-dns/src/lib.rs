@@ -24,6 +24,7 @@
 )]
 
 mod answer;
+pub mod ask;
 mod book;
 mod contents;
 pub mod data;

@@ -22,6 +22,6 @@ pub use error::EngineError;
 pub use fake::FakeEngine;
 pub use launch::{Ids, ImageFacts, signal_number};
 pub use local::{
-    AUTHORITIES_BEGIN, AUTHORITIES_END, AsyncPipe, Copied, EngineConfig, ExecRequest, ExecSession,
-    InnerEdge, InnerService, LocalEngine, Over, StandUsage, Usage, new_stand_id,
+    AUTHORITIES_BEGIN, AUTHORITIES_END, AsyncPipe, Copied, EngineConfig, ExecEnd, ExecRequest,
+    ExecSession, InnerEdge, InnerService, LocalEngine, Over, StandUsage, Usage, new_stand_id,
 };

@@ -208,6 +208,8 @@ pub(crate) enum CopyWay {
         /// Whose the files become; those that the tar says where there is none.
         owner: Option<(u32, u32)>,
     },
+    /// Both: SFTP on the stream, as this person, who begins in `path`.
+    Files(Person),
 }
 
 /// What a child tells through its status socket. The end of the stream without a failure means: it has exec'd.

@@ -4,8 +4,10 @@
 
 use crate::birth::{CopyBirth, CopyWay, Report};
 use crate::channel::Channel;
-use crate::child::{At, Step, fd, follow_keeper, give_up, refuse};
+use crate::child::{At, Step, become_person, fd, follow_keeper, give_up, refuse};
 use crate::child_node::enter_stopped;
+use crate::sftp;
+use crate::spawner::Filters;
 use daas_sys::{caps, netns, process};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use std::fs::{self, File};
@@ -14,12 +16,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-pub(crate) fn live(copy: &CopyBirth, fds: &[OwnedFd]) -> i32 {
+pub(crate) fn live(copy: &CopyBirth, fds: &[OwnedFd], filters: &Filters) -> i32 {
     let Some(status) = fds.get(copy.status).and_then(|fd| fd.try_clone().ok()) else {
         return 126;
     };
     let status = Channel::new(status);
-    match run(copy, fds, &status) {
+    match run(copy, fds, filters, &status) {
         Ok(bytes) => {
             let _ = status.send_parcel(&Report::Copied(bytes), &[]);
             0
@@ -28,7 +30,7 @@ pub(crate) fn live(copy: &CopyBirth, fds: &[OwnedFd]) -> i32 {
     }
 }
 
-fn run(copy: &CopyBirth, fds: &[OwnedFd], status: &Channel) -> Step<u64> {
+fn run(copy: &CopyBirth, fds: &[OwnedFd], filters: &Filters, status: &Channel) -> Step<u64> {
     let stream = fd(fds, copy.stream)?
         .try_clone_to_owned()
         .at(|| "take the stream")?;
@@ -44,6 +46,20 @@ fn run(copy: &CopyBirth, fds: &[OwnedFd], status: &Channel) -> Step<u64> {
         (None, None) => return refuse("find the node's files", "this is a mistake of the keeper"),
     }
     follow_keeper(status)?;
+    if let CopyWay::Files(person) = &copy.way {
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        // A folder that the image names and does not have is no reason to show no files.
+        let begin = Path::new(&copy.path);
+        become_person(person, filters, status)?;
+        let begin = if begin.is_dir() {
+            begin
+        } else {
+            Path::new("/")
+        };
+        rustix::process::chdir(begin).at(|| "enter the node's folder")?;
+        let input = stream.try_clone().at(|| "take the stream")?;
+        return sftp::serve(File::from(input), File::from(stream)).at(|| "serve files");
+    }
     let keep = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"]
         .iter()
         .filter_map(|name| caps::bit(name))
@@ -66,6 +82,7 @@ fn run(copy: &CopyBirth, fds: &[OwnedFd], status: &Channel) -> Step<u64> {
         CopyWay::In { owner } => {
             copy_in(path, *owner, File::from(stream)).at(|| format!("copy into {}", copy.path))
         }
+        CopyWay::Files(_) => refuse("serve files", "this is a mistake of the keeper"),
     }
 }
 

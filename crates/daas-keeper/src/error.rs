@@ -1,6 +1,6 @@
 use crate::birth::ChildFailure;
 use crate::disk::DiskError;
-use crate::protocol::Failure;
+use crate::protocol::{Failure, NO_PROGRAM};
 use daas_model::{Explain, Kind, NodeName, render_chain};
 use daas_sys::Fault;
 use std::fmt;
@@ -139,6 +139,12 @@ impl Explain for KeeperError {
         match self {
             Self::Kernel(_) => "keeper-kernel",
             Self::Disk(error) => error.code(),
+            Self::Child { step, source, .. }
+                if step.starts_with("run `")
+                    && source.as_ref().and_then(io::Error::raw_os_error) == Some(2) =>
+            {
+                NO_PROGRAM
+            }
             Self::Child { .. } => "keeper-node-failed",
             Self::NoStand => "keeper-no-stand",
             Self::OtherStand(_) => "keeper-other-stand",

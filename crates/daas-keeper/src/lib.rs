@@ -24,6 +24,7 @@ mod keeper;
 pub mod launch;
 pub mod log;
 pub mod protocol;
+mod sftp;
 mod spawner;
 pub mod steps;
 mod sweep;

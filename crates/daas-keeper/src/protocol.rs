@@ -19,6 +19,9 @@ pub const MAX_FRAME: usize = 64 << 20;
 /// The most descriptors that may travel with one frame.
 pub const MAX_FDS: usize = 8;
 
+/// The code of a failure whose reason is that a program is not there.
+pub const NO_PROGRAM: &str = "keeper-no-program";
+
 /// A question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
@@ -141,7 +144,7 @@ pub enum Request {
         /// The new size.
         size: TtySize,
     },
-    /// Send a signal to an exec.
+    /// Send a signal to an exec and what it started in its process group.
     KillExec {
         /// Which.
         exec: u64,
@@ -162,6 +165,17 @@ pub enum Request {
         /// Whether a symlink at the end of `path` is followed.
         #[serde(default)]
         follow: bool,
+    },
+    /// Speak SFTP (version 3) on the one descriptor that comes with the question, a stream socket, as the node's user in the node's files.
+    /// Answered when that stream has ended.
+    Files {
+        /// Where.
+        node: NodeName,
+    },
+    /// Hand out the network namespace of a node that runs: the answer carries one descriptor. Refused for a node in the host's network.
+    Network {
+        /// Which.
+        node: NodeName,
     },
     /// Unpack the tar from the one descriptor that comes with the question into the folder `path` inside a node. Answered at the end.
     CopyIn {
@@ -370,6 +384,9 @@ pub enum EventKind {
         exec: u64,
         /// The exit code; 128 + signal when a signal ended it.
         code: i32,
+        /// The signal, when one ended it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
     },
     /// A part of a log was thrown away because the disk could not take it.
     LogLost {

@@ -2,7 +2,7 @@
 //!
 //! Its children are siblings (CLONE_PARENT): the keeper is their parent, reaps them, and takes them along when it dies.
 
-use crate::birth::{Birth, Born};
+use crate::birth::{Birth, Born, CopyWay};
 use crate::channel::Channel;
 use crate::launch::NetworkLaunch;
 use crate::{child_copy, child_exec, child_node, child_seat};
@@ -148,7 +148,10 @@ fn bear(
                 cgroup: None,
                 sibling: true,
             };
-            give_birth(proof, &parts, |_| child_copy::live(&copy, &fds))
+            if let CopyWay::Files(person) = &copy.way {
+                prepare_filter(&person.rights, filters);
+            }
+            give_birth(proof, &parts, |_| child_copy::live(&copy, &fds, filters))
         }
     };
     match answer {

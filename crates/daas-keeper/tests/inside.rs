@@ -60,7 +60,7 @@ fn ended(client: &mut Client, exec: u64) -> i32 {
             .expect("the exec ends")
             .kind
         {
-            EventKind::ExecEnded { exec: e, code } if e == exec => return code,
+            EventKind::ExecEnded { exec: e, code, .. } if e == exec => return code,
             _ => {}
         }
     }

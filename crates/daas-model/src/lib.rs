@@ -17,6 +17,7 @@ mod name;
 mod network;
 mod node;
 mod observed;
+pub mod pattern;
 mod policy;
 mod port;
 mod restart;

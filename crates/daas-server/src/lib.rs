@@ -29,6 +29,7 @@ mod routes;
 mod server;
 mod session;
 mod slow;
+mod ssh;
 mod stands;
 mod system;
 mod token;

@@ -77,6 +77,15 @@ impl Part for Reference {
     }
 }
 
+/// Tells whether a text may be the name of a login or of a person's key.
+pub(crate) fn is_persons(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.len() <= 63
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@'))
+}
+
 /// A login's name.
 struct Login(String);
 
@@ -84,12 +93,7 @@ impl Part for Login {
     const NAME: &'static str = "login";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let good = text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.len() <= 63
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@'));
-        if good {
+        if is_persons(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err(format!("`{}` is no name of a login", text.escape_debug()))

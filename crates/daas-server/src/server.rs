@@ -7,7 +7,8 @@ use crate::request_id::RequestIds;
 use crate::routes::Routes;
 use crate::slow::Timers;
 use crate::{
-    bans, certificates, images, names, operations, projects, registry, route_list, stands, system,
+    bans, certificates, images, names, operations, projects, registry, route_list, ssh, stands,
+    system,
 };
 use axum::Router;
 use axum::extract::{Request, State};
@@ -94,6 +95,7 @@ fn routes() -> Routes {
     let routes = names::routes(routes);
     let routes = certificates::routes(routes);
     let routes = bans::routes(routes);
+    let routes = ssh::routes(routes);
     system::routes(routes)
 }
 

@@ -40,3 +40,4 @@ pub use read::read_project;
 pub use request::{
     BuildSecret, Files, Ignored, LimitsOver, MAX_FILE, Outcome, ProjectRequest, ServiceBuild,
 };
+pub use words::{WordsFault, split as split_words};

@@ -4,8 +4,10 @@ use std::fmt;
 
 /// Why a text cannot be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WordsFault {
+pub enum WordsFault {
+    /// This quote is not closed.
     QuoteOpen(char),
+    /// Nothing is behind the last backslash.
     BackslashAtEnd,
 }
 
@@ -19,7 +21,10 @@ impl fmt::Display for WordsFault {
 }
 
 /// Cuts `text` into words by the rules of POSIX quoting (as Go's shellwords and Python's shlex do for Compose).
-pub(crate) fn split(text: &str) -> Result<Vec<String>, WordsFault> {
+///
+/// # Errors
+/// [`WordsFault`] if the text ends inside of a word.
+pub fn split(text: &str) -> Result<Vec<String>, WordsFault> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut rest = text.chars().peekable();

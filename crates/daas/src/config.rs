@@ -2,6 +2,7 @@
 
 use crate::certificates::{CertificatesConfig, CertificatesText};
 use crate::dns::{DnsConfig, DnsText};
+use crate::ssh::{SshConfig, SshText};
 use daas_model::{ByteSize, Cpus, Limits, Span, Subnet};
 use daas_server::Role;
 use daas_tasks::BanRules;
@@ -78,6 +79,7 @@ pub(crate) struct Config {
     pub(crate) ingress: IngressConfig,
     pub(crate) certificates: CertificatesConfig,
     pub(crate) dns: DnsConfig,
+    pub(crate) ssh: SshConfig,
     /// Blocks that stands with a way out may reach though they are not public.
     pub(crate) reachable: Vec<Subnet>,
     pub(crate) builds: BuildsConfig,
@@ -110,7 +112,7 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     /// Returns what was asked for, or a port at both loopback addresses: what listens further out is a person's decision.
-    fn of(asked: Option<Vec<SocketAddr>>, port: u16) -> Self {
+    pub(crate) fn of(asked: Option<Vec<SocketAddr>>, port: u16) -> Self {
         Self {
             is_default: asked.is_none(),
             addresses: asked.unwrap_or_else(|| {
@@ -251,6 +253,7 @@ struct Text {
     ingress: IngressText,
     certificates: CertificatesText,
     dns: DnsText,
+    ssh: SshText,
     egress: EgressText,
     builds: BuildsText,
     cgroup: Option<String>,
@@ -279,6 +282,7 @@ impl Default for Text {
             ingress: IngressText::default(),
             certificates: CertificatesText::default(),
             dns: DnsText::default(),
+            ssh: SshText::default(),
             egress: EgressText::default(),
             builds: BuildsText::default(),
             cgroup: None,
@@ -573,6 +577,10 @@ impl Config {
                 .map_err(|(key, source)| fault(key)(source))?,
             ingress,
             dns,
+            ssh: text
+                .ssh
+                .read()
+                .map_err(|(key, source)| fault(key)(source))?,
             reachable: text
                 .egress
                 .read()
@@ -645,6 +653,17 @@ mod tests {
             (3, 3600, 1)
         );
         assert!(parse("bans: {after: 0}\n").is_err());
+        let ssh = parse(
+            "ssh: {listen: [], idle: 2h, keys: [{name: anna, key: k, stands: ['shop-*']}]}\n",
+        )
+        .unwrap()
+        .ssh;
+        assert!(ssh.listen.addresses.is_empty() && !ssh.listen.is_default);
+        assert_eq!(
+            (ssh.idle, ssh.keys[0].2.stands.len()),
+            (Span::secs(7200), 1)
+        );
+        assert!(parse("ssh: {passwords: true}\n").is_err());
         let refresh = |text: &str| {
             parse(&format!("images: {{refresh: {text}}}\n")).map(|config| config.refresh)
         };

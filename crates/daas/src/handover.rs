@@ -2,7 +2,6 @@
 //!
 //! What connects while no daemon runs waits in the kernel's queue and is answered by the next one; nobody is refused.
 
-use daas_ingress::Listener;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -42,8 +41,8 @@ fn address(socket: &OwnedFd) -> Option<SocketAddr> {
     SocketAddr::try_from(name).ok().filter(|_| listens)
 }
 
-/// Gives a socket to whoever runs the daemon, for the next one. Without somebody who keeps it, it ends with this daemon.
-pub(crate) fn keep(listener: &Listener) {
+/// Gives a socket to whoever runs the daemon, for the next one, under a name for people. Without somebody who keeps it, it ends with this daemon.
+pub(crate) fn keep(listener: &impl AsFd, name: &str, address: SocketAddr) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
@@ -51,11 +50,11 @@ pub(crate) fn keep(listener: &Listener) {
         socket.connect(path)?;
         daas_sys::fdpass::send(
             socket.as_fd(),
-            b"FDSTORE=1\nFDNAME=ingress",
+            format!("FDSTORE=1\nFDNAME={name}").as_bytes(),
             &[listener.as_fd()],
         )
     });
     if let Err(error) = sent {
-        tracing::debug!(%error, address = %listener.address(), "the socket is not kept for the next daemon");
+        tracing::debug!(%error, %address, "the socket is not kept for the next daemon");
     }
 }

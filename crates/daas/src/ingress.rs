@@ -51,7 +51,9 @@ impl Gates {
             for address in &list.addresses {
                 let opened = match handed.find(*address) {
                     Some(socket) => Listener::adopt(socket, tls),
-                    None => Listener::bind(*address, tls).inspect(handover::keep),
+                    None => Listener::bind(*address, tls).inspect(|listener| {
+                        handover::keep(listener, "ingress", listener.address());
+                    }),
                 };
                 match opened {
                     Ok(listener) => listeners.push(Arc::new(listener)),

@@ -10,6 +10,7 @@ mod ingress;
 mod inside;
 mod registry;
 mod serve;
+mod ssh;
 
 use daas_api::{DoctorReport, Failure};
 use std::path::Path;

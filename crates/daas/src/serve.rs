@@ -7,6 +7,7 @@ use crate::handover::Handed;
 use crate::ingress::Gates;
 use crate::inside::EdgeInside;
 use crate::registry::Doors;
+use crate::ssh::SshGate;
 use daas_control::{Control, ControlConfig, Rooms, recall_bans};
 use daas_engine::publish::HostRange;
 use daas_engine::{EngineConfig, EngineError, LocalEngine};
@@ -70,6 +71,10 @@ pub(crate) enum ServeError {
     Tls(#[from] rustls::Error),
     #[error("cannot open the certificates")]
     Certificates(#[from] daas_certs::CertificatesError),
+    #[error("cannot open the secrets of the SSH door")]
+    Seal(#[from] daas_certs::SealError),
+    #[error("cannot open the SSH door")]
+    Keys(#[from] daas_ssh::KeyringError),
     #[error("cannot serve without root: stands need namespaces, mounts and cgroups")]
     NotRoot,
 }
@@ -94,6 +99,8 @@ impl Explain for ServeError {
             Self::Registry(error) => error.code(),
             Self::Certificates(error) => error.code(),
             Self::Ingress(error) => error.code(),
+            Self::Seal(error) => error.code(),
+            Self::Keys(error) => error.code(),
             Self::Listen { .. } => "serve-listen",
             Self::Names(error) => error.code(),
             Self::Certificate(_) => "serve-certificate",
@@ -116,6 +123,8 @@ impl Explain for ServeError {
             Self::Registry(error) => error.kind(),
             Self::Certificates(error) => error.kind(),
             Self::Ingress(error) => error.kind(),
+            Self::Seal(error) => error.kind(),
+            Self::Keys(error) => error.kind(),
             Self::Listen { .. } => Kind::Conflict,
             Self::Names(error) => error.kind(),
             Self::NotRoot => Kind::Forbidden,
@@ -135,8 +144,10 @@ impl Explain for ServeError {
             Self::Registry(error) => error.hint(),
             Self::Certificates(error) => error.hint(),
             Self::Ingress(error) => error.hint(),
+            Self::Seal(error) => error.hint(),
+            Self::Keys(error) => error.hint(),
             Self::Listen { .. } => Some(
-                "another program may listen there, `ss -tlnp` tells; `ingress.listen` in the configuration names other addresses".into(),
+                "another program may listen there, `ss -tlnp` tells; `ingress.listen` or `ssh.listen` in the configuration names other addresses".into(),
             ),
             Self::Names(error) => error.hint(),
             Self::NotRoot => {
@@ -165,7 +176,7 @@ pub(crate) fn serve(config: Option<&Path>) -> Result<(), ServeError> {
     runtime.block_on(live(config, zygote, handed))
 }
 
-async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<(), ServeError> {
+async fn live(config: Config, zygote: ZygoteHandle, mut handed: Handed) -> Result<(), ServeError> {
     let tasks = Supervisor::new();
     // The lock on the state directory comes first: a second daemon must touch nothing.
     let store = Store::open(&config.state)?;
@@ -189,9 +200,7 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         tasks.clone(),
     )
     .await?;
-    if let Err(error) = engine.come_beside_stands() {
-        tracing::warn!(cause = %daas_model::render_chain(&error), "busy stands do not give way to the platform");
-    }
+    come_beside_stands(&engine);
     let (bans, given) = Bans::new(config.bans.clone());
     let guard = guard(&config, &bans, &store)?;
     let doors = Doors::bind(&config.registry, &guard).await?;
@@ -206,6 +215,7 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
     if let Some(roots) = certificates::inside(&config, &certificates) {
         engine.trust_inside(roots);
     }
+    let ssh = SshGate::bind(&config, &store, &mut handed).await?;
     let gates = Gates::bind(
         &config.ingress,
         certificates::shown(&config, &certificates),
@@ -222,6 +232,7 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
     engine.name_inside(EdgeInside::of(&config, &names, &gates, &ingress, &tasks));
     let control_config = ControlConfig {
         outside: gates.outside(&config),
+        ssh: ssh.outside(),
         registry_listens: doors.addresses(),
         state: config.state.clone(),
         addresses: HostRange::new(config.addresses),
@@ -242,6 +253,7 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
             ingress: ingress.clone(),
             certificates: certificates.clone(),
             bans: bans.clone(),
+            keyring: ssh.keyring.clone(),
         },
         tasks.clone(),
     )
@@ -254,6 +266,7 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
     control.keep_bans(given);
     control.first_looks().await;
     gates.open(&ingress);
+    ssh.open(&control, &bans, &tasks)?;
     certificates.start();
     open_doors(&config, control, &certificates, &guard, &tasks).await?;
     tracing::info!(socket = %config.socket.display(), state = %config.state.display(), "ready");
@@ -266,6 +279,13 @@ async fn live(config: Config, zygote: ZygoteHandle, handed: Handed) -> Result<()
         tracing::warn!(task = %name, "did not finish within the grace");
     }
     Ok(())
+}
+
+/// Lets busy stands give way to the platform, where the host can.
+fn come_beside_stands(engine: &LocalEngine) {
+    if let Err(error) = engine.come_beside_stands() {
+        tracing::warn!(cause = %daas_model::render_chain(&error), "busy stands do not give way to the platform");
+    }
 }
 
 /// Returns who is kept out of the doors: who was when the last daemon ended, and whoever fails from now on.

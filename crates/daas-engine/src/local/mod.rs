@@ -15,7 +15,7 @@ mod ways;
 pub use keepers::new_stand_id;
 pub use look::{StandUsage, Usage};
 pub use over::Over;
-pub use session::{Copied, ExecRequest, ExecSession};
+pub use session::{Copied, ExecEnd, ExecRequest, ExecSession};
 pub use terminal::AsyncPipe;
 pub use trust::{AUTHORITIES_BEGIN, AUTHORITIES_END};
 pub use ways::{InnerEdge, InnerService};

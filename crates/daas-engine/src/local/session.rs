@@ -2,6 +2,7 @@
 
 use super::LocalEngine;
 use super::terminal::AsyncPipe;
+use crate::dial::StandNet;
 use crate::engine::Order;
 use crate::error::EngineError;
 use daas_keeper::launch::ExecLaunch;
@@ -13,7 +14,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 /// How long one look for the end of a program takes; a hang-up ends it at once.
@@ -46,8 +49,17 @@ pub struct ExecSession {
     pub stdout: AsyncPipe,
     /// Its standard error; nothing with a terminal.
     pub stderr: Option<AsyncPipe>,
+    /// How it ended.
+    pub exit: BoxFuture<'static, Result<ExecEnd, EngineError>>,
+}
+
+/// The end of a program that ran in a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecEnd {
     /// Its exit code; 128 + signal when a signal ended it.
-    pub exit: BoxFuture<'static, Result<i32, EngineError>>,
+    pub code: i32,
+    /// The signal, when one ended it; a keeper of an older version does not say.
+    pub signal: Option<i32>,
 }
 
 /// The end of a copy.
@@ -80,15 +92,15 @@ fn refused(stand: &StandId) -> impl Fn(ClientError) -> EngineError + '_ {
 }
 
 /// Waits for the end of an exec.
-fn end_of(client: &mut Client, number: u64, stand: &StandId) -> Result<i32, EngineError> {
+fn end_of(client: &mut Client, number: u64, stand: &StandId) -> Result<ExecEnd, EngineError> {
     loop {
         if let Some(Event {
-            kind: EventKind::ExecEnded { exec, code },
+            kind: EventKind::ExecEnded { exec, code, signal },
             ..
         }) = client.event(LISTEN).map_err(refused(stand))?
             && exec == number
         {
-            return Ok(code);
+            return Ok(ExecEnd { code, signal });
         }
     }
 }
@@ -305,6 +317,64 @@ impl LocalEngine {
             })
             .await
             .map(|_| ())
+    }
+
+    /// Sends a signal to an exec and what it started in its process group.
+    ///
+    /// # Errors
+    /// [`EngineError::Gone`] or [`EngineError::Refused`].
+    pub async fn kill_exec(
+        &self,
+        stand: &StandId,
+        exec: u64,
+        signal: i32,
+    ) -> Result<(), EngineError> {
+        let asked = Request::KillExec { exec, signal };
+        self.link(stand)?.ask(asked).await.map(|_| ())
+    }
+
+    /// Returns a stream on which SFTP (version 3) is spoken over a node's files, as the node's user; the second answer tells how it ended.
+    ///
+    /// # Errors
+    /// [`EngineError::Gone`] if no keeper holds the stand.
+    pub fn files(
+        &self,
+        stand: &StandId,
+        node: &NodeName,
+    ) -> Result<(UnixStream, Copied), EngineError> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()
+            .and_then(|(ours, theirs)| {
+                ours.set_nonblocking(true)?;
+                Ok((UnixStream::from_std(ours)?, theirs))
+            })
+            .map_err(|source| EngineError::Keeper { source })?;
+        let node = node.clone();
+        let done = self.copy(stand, Request::Files { node }, theirs.into())?;
+        Ok((ours, done))
+    }
+
+    /// Returns the network of a node that runs: its loopback, and its neighbours as it sees them.
+    ///
+    /// # Errors
+    /// [`EngineError::Gone`], or [`EngineError::Refused`] for a node that does not run or is in the host's network.
+    pub async fn net_of(
+        &self,
+        stand: &StandId,
+        node: &NodeName,
+    ) -> Result<Arc<StandNet>, EngineError> {
+        let dir = self.link(stand)?.dir.clone();
+        let (stand, node) = (stand.clone(), node.clone());
+        self.blocking("network of a node", move || {
+            let mut client = Client::connect(&dir).map_err(EngineError::io("connect to", &dir))?;
+            let (_, fds) = client
+                .ask_with(Request::Network { node }, &[])
+                .map_err(refused(&stand))?;
+            let net = fds.into_iter().next().map(StandNet::new);
+            let net = net.ok_or_else(|| EngineError::Gone { stand })?;
+            net.map(Arc::new)
+                .map_err(|source| EngineError::Keeper { source })
+        })
+        .await?
     }
 
     /// Reads `path` of a node as a tar stream; the second answer tells how it ended.

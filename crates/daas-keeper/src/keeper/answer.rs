@@ -53,6 +53,11 @@ impl Keeper {
             Request::CopyOut { node, path, follow } => {
                 self.copy_out(&node, path, follow, fds.pop(), waiter)
             }
+            Request::Files { node } => self.files(&node, fds.pop(), waiter),
+            Request::Network { node } => {
+                let network = self.network(&node)?;
+                Ok(Outcome::NowWith(Response::Done, vec![network]))
+            }
             Request::CopyIn {
                 node,
                 path,

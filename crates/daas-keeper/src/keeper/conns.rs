@@ -233,7 +233,7 @@ impl Keeper {
 fn wanted_fds(request: &Request) -> usize {
     match request {
         Request::Exec { tty: None, .. } => 3,
-        Request::CopyOut { .. } | Request::CopyIn { .. } => 1,
+        Request::CopyOut { .. } | Request::CopyIn { .. } | Request::Files { .. } => 1,
         _ => 0,
     }
 }

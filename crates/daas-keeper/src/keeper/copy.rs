@@ -1,9 +1,10 @@
 //! Files go in and out of nodes.
 
 use super::{Answered, Keeper, Outcome, Source, Waiter};
-use crate::birth::{Birth, ChildFailure, CopyBirth, CopyWay, Report};
+use crate::birth::{Birth, ChildFailure, CopyBirth, CopyWay, Person, Report};
 use crate::channel::Channel;
 use crate::error::KeeperError;
+use crate::launch::NetworkLaunch;
 use crate::protocol::Response;
 use daas_model::NodeName;
 use daas_sys::Attempt;
@@ -49,6 +50,46 @@ impl Keeper {
         let launch = &self.node(node)?.launch;
         let owner = (!keep_owner).then_some((launch.uid, launch.gid));
         self.copy(node, path, CopyWay::In { owner }, stream, waiter)
+    }
+
+    /// Serves a node's files as the node's user, as long as it runs.
+    pub(super) fn files(
+        &mut self,
+        name: &NodeName,
+        stream: Option<OwnedFd>,
+        waiter: Waiter,
+    ) -> Answered {
+        let node = self.node(name)?;
+        if node.running().is_none() {
+            return Err(KeeperError::NotRunning(name.clone()));
+        }
+        let launch = &node.launch;
+        let person = Person {
+            uid: launch.uid,
+            gid: launch.gid,
+            groups: launch.groups.clone(),
+            rights: launch.rights.clone(),
+        };
+        let begin = launch.cwd.clone();
+        self.copy(name, begin, CopyWay::Files(person), stream, waiter)
+    }
+
+    /// Hands out a node's own network: what dials there sees its loopback and its neighbours as the node does.
+    pub(super) fn network(&self, name: &NodeName) -> Result<OwnedFd, KeeperError> {
+        let node = self.node(name)?;
+        if node.launch.network == NetworkLaunch::Host {
+            return Err(KeeperError::Wrong {
+                what: format!("node {name} is in the host's network"),
+                hint: Some("connect to the host itself".to_owned()),
+            });
+        }
+        let running = node
+            .running()
+            .ok_or_else(|| KeeperError::NotRunning(name.clone()))?;
+        // Not reaped, so the number is still its own.
+        let path = format!("/proc/{}/ns/net", running.pid);
+        let opened = crate::desk::open_file(std::path::Path::new(&path));
+        Ok(opened.attempt(|| "open a node's network")?.into())
     }
 
     /// Hands out what a node that has ended wrote, its owners as seen inside: what a build takes as a layer.

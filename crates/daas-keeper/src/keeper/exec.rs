@@ -340,7 +340,14 @@ impl Keeper {
             Purpose::Person { conn, .. } => {
                 let told = self.event(
                     Some(&exec.node),
-                    EventKind::ExecEnded { exec: id, code },
+                    EventKind::ExecEnded {
+                        exec: id,
+                        code,
+                        signal: match end {
+                            End::Killed(signal) if !exec.late => Some(signal),
+                            End::Killed(_) | End::Exited(_) => None,
+                        },
+                    },
                     format!("exec {id} in node {} ended with {code}", exec.node),
                 );
                 self.say(conn, &told, Vec::new());
@@ -399,7 +406,8 @@ impl Keeper {
             .get(&id)
             .and_then(|e| e.pid)
             .ok_or(KeeperError::NoExec(id))?;
-        process::kill(pid, signal).map_err(|e| {
+        // It leads a session and so a group of its own.
+        process::kill(-pid, signal).map_err(|e| {
             KeeperError::wrong(format!("cannot send signal {signal} to exec {id}: {e}"))
         })
     }

@@ -121,6 +121,8 @@ fn what_decides_over_others_takes_an_administrator_and_what_changes_takes_an_ope
                 | "ban-remove"
                 | "ban-allow"
                 | "ban-disallow"
+                | "ssh-key-add"
+                | "ssh-key-remove"
                 | "certificate-issue"
                 | "certificate-renew"
                 | "certificate-revoke"

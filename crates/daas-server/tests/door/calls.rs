@@ -391,6 +391,17 @@ async fn the_registry_answers_every_question() {
     assert!(!client.add_login(&login).await.unwrap().secret.is_empty());
     assert_eq!(client.logins().await.unwrap().items[0].name, "ci");
     client.remove_login("ci").await.unwrap();
+    let key = daas_api::SshKeyRequest {
+        name: "bea".into(),
+        key: "ssh-ed25519 AAAA".into(),
+        projects: Vec::new(),
+        stands: vec!["shop-*".into()],
+    };
+    assert_eq!(client.add_ssh_key(&key).await.unwrap().name, "bea");
+    assert_eq!(client.ssh_keys().await.unwrap().items[0].name, "anna");
+    client.remove_ssh_key("anna").await.unwrap();
+    assert!(client.remove_ssh_key("nobody").await.is_err());
+    assert_eq!(client.ssh().await.unwrap().listens, ["127.0.0.1:2222"]);
 }
 
 #[tokio::test]

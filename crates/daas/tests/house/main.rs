@@ -15,6 +15,7 @@ mod registry_tls;
 #[path = "../../../daas-build/tests/builds/repository.rs"]
 #[expect(dead_code, reason = "the tests of the builder ask for more")]
 mod repository;
+mod ssh;
 mod systemd;
 mod tls;
 mod trials;
