@@ -272,13 +272,18 @@ async fn live(config: Config, zygote: ZygoteHandle, mut handed: Handed) -> Resul
     tracing::info!(socket = %config.socket.display(), state = %config.state.display(), "ready");
     tell_manager("READY=1");
     until_asked().await;
+    drain(&engine, &tasks).await;
+    Ok(())
+}
+
+/// Ends everything but stands.
+async fn drain(engine: &LocalEngine, tasks: &Supervisor) {
     tracing::info!("draining; stands live on");
     tell_manager("STOPPING=1");
     engine.leave().await;
     for name in tasks.shutdown(GRACE).await {
         tracing::warn!(task = %name, "did not finish within the grace");
     }
-    Ok(())
 }
 
 /// Lets busy stands give way to the platform, where the host can.
