@@ -9,7 +9,8 @@ use crate::event::{EventQuery, EventView};
 use crate::exec::ExecRequest;
 use crate::grant::GrantList;
 use crate::image::{
-    ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, RefreshRequest, TagRequest,
+    ImageDocuments, ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest,
+    RefreshRequest, TagRequest,
 };
 use crate::log::{LogChunk, LogQuery};
 use crate::names::{NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList};
@@ -443,6 +444,11 @@ endpoints! {
         id: "image-save", path: "/images/{image}/archive",
         summary: "Writes an image as an OCI archive that `docker load` reads, too",
         answer: Body::Bytes(TAR),
+    };
+    IMAGE_DOCUMENTS = {
+        id: "image-documents", path: "/images/{image}/documents",
+        summary: "Shows what is known about an image: where it comes from and what is in it",
+        answer: Body::Json(schema::<ImageDocuments>),
     };
     IMAGE_PULL = {
         id: "image-pull", method: Method::Post, path: "/images/pull",

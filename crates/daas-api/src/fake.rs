@@ -8,7 +8,10 @@ use crate::event::{EventQuery, EventView};
 use crate::exec::{ExecRequest, WindowSize};
 use crate::failure::Failure;
 use crate::grant::GrantList;
-use crate::image::{ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, TagRequest};
+use crate::image::{
+    ImageDocument, ImageDocuments, ImageRemoved, ImageView, Loaded, MakeRequest, Pruned,
+    PullRequest, TagRequest,
+};
 use crate::log::{LogChunk, LogQuery, LogStream};
 use crate::node::{NodeStatus, NodeView, PortView};
 use crate::operation::{
@@ -905,6 +908,21 @@ impl Images for FakePlatform {
             config: Some(serde_json::json!({"Cmd": ["nginx"]})),
             ..view
         }))
+    }
+
+    fn documents<'a>(&'a self, name: &'a ImageName) -> Answer<'a, ImageDocuments> {
+        Box::pin(async move {
+            Images::show(self, name).await?;
+            let document = ImageDocument {
+                kind: "application/spdx+json".into(),
+                digest: format!("sha256:{:064x}", 7),
+                size_bytes: 2,
+                content: Some(serde_json::json!({})),
+            };
+            Ok(ImageDocuments {
+                items: vec![document],
+            })
+        })
     }
 
     fn remove<'a>(&'a self, caller: &'a Caller, name: &'a ImageName) -> Answer<'a, ImageRemoved> {

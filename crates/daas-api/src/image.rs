@@ -30,6 +30,28 @@ pub struct ImageView {
     pub config: Option<serde_json::Value>,
 }
 
+/// A document about an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageDocument {
+    /// What it is, as a media type: `application/vnd.in-toto+json` says where the image comes from, `application/spdx+json` what is in it.
+    pub kind: String,
+    /// The digest of its manifest, by which a registry lists it.
+    pub digest: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// The document, if it is JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub content: Option<serde_json::Value>,
+}
+
+/// What the house knows about an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageDocuments {
+    /// The documents.
+    pub items: Vec<ImageDocument>,
+}
+
 /// The images of the store, or those that a request made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImageList {

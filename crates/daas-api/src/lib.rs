@@ -60,8 +60,8 @@ pub use failure::Failure;
 pub use frame::{Frame, FrameError, MAX_PAYLOAD, read_frame, write_frame};
 pub use grant::GrantList;
 pub use image::{
-    ImageList, ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, RefreshRequest,
-    TagRequest,
+    ImageDocument, ImageDocuments, ImageList, ImageRemoved, ImageView, Loaded, MakeRequest, Pruned,
+    PullRequest, RefreshRequest, TagRequest,
 };
 pub use log::{LogChunk, LogQuery, LogStream};
 pub use names::{NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList, ZoneView};

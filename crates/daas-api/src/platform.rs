@@ -12,7 +12,9 @@ use crate::event::{EventQuery, EventView};
 use crate::exec::{ExecRequest, WindowSize};
 use crate::failure::Failure;
 use crate::grant::GrantList;
-use crate::image::{ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, TagRequest};
+use crate::image::{
+    ImageDocuments, ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, TagRequest,
+};
 use crate::log::{LogChunk, LogQuery};
 use crate::names::{NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList};
 use crate::operation::{Accepted, Operation, OperationId};
@@ -182,6 +184,8 @@ pub trait Images: Send + Sync {
     fn list(&self) -> Answer<'_, Vec<ImageView>>;
     /// Returns one image with its configuration.
     fn show<'a>(&'a self, name: &'a ImageName) -> Answer<'a, ImageView>;
+    /// Returns the documents about an image, with their contents.
+    fn documents<'a>(&'a self, name: &'a ImageName) -> Answer<'a, ImageDocuments>;
     /// Takes a name away; the image goes with its last one, if no stand uses it.
     fn remove<'a>(&'a self, caller: &'a Caller, name: &'a ImageName) -> Answer<'a, ImageRemoved>;
     /// Starts fetching an image.

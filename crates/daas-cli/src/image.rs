@@ -19,6 +19,24 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+/// A document about an image.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Document {
+    /// Where it comes from (in-toto, SLSA 1.0).
+    Provenance,
+    /// What is in it (SPDX 2.3).
+    Sbom,
+}
+
+impl Document {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Provenance => "application/vnd.in-toto+json",
+            Self::Sbom => "application/spdx+json",
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageVerb {
     /// Lists the images.
@@ -30,6 +48,15 @@ pub(crate) enum ImageVerb {
         /// The image.
         #[arg(value_name = "IMAGE", value_parser = image_name, add = completions::images())]
         image: ImageName,
+    },
+    /// Shows what is known about an image: where it comes from, and what is in it.
+    Documents {
+        /// The image.
+        #[arg(value_name = "IMAGE", value_parser = image_name, add = completions::images())]
+        image: ImageName,
+        /// Prints this document instead of the list.
+        #[arg(long, value_enum, value_name = "WHICH")]
+        print: Option<Document>,
     },
     /// Builds an image from a Dockerfile.
     Build(Box<crate::image_build::Build>),
@@ -166,6 +193,7 @@ pub(crate) async fn run(verb: ImageVerb, talk: &Talk) -> Result<(), Stop> {
     match verb {
         ImageVerb::List => list(talk).await,
         ImageVerb::Show { image } => show(&image, talk).await,
+        ImageVerb::Documents { image, print } => documents(&image, print, talk).await,
         ImageVerb::Refresh { images, in_use } => {
             refresh(RefreshRequest { images, in_use }, talk).await
         }
@@ -290,6 +318,34 @@ async fn show(image: &ImageName, talk: &Talk) -> Result<(), Stop> {
         return talk.json(&view);
     }
     talk.data(text(&view, talk))
+}
+
+async fn documents(image: &ImageName, print: Option<Document>, talk: &Talk) -> Result<(), Stop> {
+    let mut all = talk.client.image_documents(image).await?;
+    if let Some(which) = print {
+        all.items.retain(|document| document.kind == which.kind());
+        let Some(document) = all.items.first() else {
+            return Err(Failure::new(
+                "image-document",
+                Kind::NotFound,
+                format!("`{}` has no such document", image.familiar()),
+            )
+            .hint("images that were built here have both, others what came with them")
+            .into());
+        };
+        return talk.json(&document.content);
+    }
+    talk.show(&all, || {
+        let mut table = Table::new(&["KIND", "SIZE", "DIGEST"]);
+        for document in &all.items {
+            table.row([
+                document.kind.clone(),
+                human::size(document.size_bytes),
+                document.digest.clone(),
+            ]);
+        }
+        table
+    })
 }
 
 fn text(view: &ImageView, talk: &Talk) -> String {

@@ -7,10 +7,10 @@ use daas_api::endpoint::{
 use daas_api::platform::{BoxDuplex, ByteFlow, Flow};
 use daas_api::{
     Accepted, ActRequest, Action, BuildRequest, Checked, DoctorReport, DownQuery, EventQuery,
-    EventView, ExecRequest, Failure, GrantList, ImageRemoved, ImageView, Loaded, LogChunk,
-    LogQuery, MakeRequest, Operation, OperationId, Page, PageQuery, PlanView, ProjectSource,
-    PruneRequest, Pruned, PullRequest, RefreshRequest, ScaleRequest, StandStats, StandSummary,
-    StandView, SystemInfo, SystemPruned, TagRequest, UpRequest,
+    EventView, ExecRequest, Failure, GrantList, ImageDocuments, ImageRemoved, ImageView, Loaded,
+    LogChunk, LogQuery, MakeRequest, Operation, OperationId, Page, PageQuery, PlanView,
+    ProjectSource, PruneRequest, Pruned, PullRequest, RefreshRequest, ScaleRequest, StandStats,
+    StandSummary, StandView, SystemInfo, SystemPruned, TagRequest, UpRequest,
 };
 use daas_model::{ImageName, NodeName, ProjectName, Protocol, StandName};
 use futures_util::StreamExt;
@@ -293,6 +293,12 @@ impl Client {
     /// Shows an image with its configuration.
     pub async fn image(&self, name: &ImageName) -> Result<ImageView, Failure> {
         self.get(Call::new(&endpoint::IMAGE_SHOW, &[&name.to_string()]))
+            .await
+    }
+
+    /// Shows what is known about an image.
+    pub async fn image_documents(&self, name: &ImageName) -> Result<ImageDocuments, Failure> {
+        self.get(Call::new(&endpoint::IMAGE_DOCUMENTS, &[&name.to_string()]))
             .await
     }
 

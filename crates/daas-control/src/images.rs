@@ -7,8 +7,9 @@ use crate::stand_loop::now_ms;
 use bytes::Bytes;
 use daas_api::platform::{Answer, ByteFlow, Images};
 use daas_api::{
-    Accepted, Caller, Failure, ImageRemoved, ImageView, Loaded, MakeRequest, NodeProgress,
-    OperationId, OperationKind, Phase, PruneRequest, Pruned, PullRequest, Started, TagRequest,
+    Accepted, Caller, Failure, ImageDocument, ImageDocuments, ImageRemoved, ImageView, Loaded,
+    MakeRequest, NodeProgress, OperationId, OperationKind, Phase, PruneRequest, Pruned,
+    PullRequest, Started, TagRequest,
 };
 use daas_image::{Digest, InUse, PullOptions, Silent};
 use daas_model::{ImageName, Kind, NodeName, StandName};
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use tokio::io::AsyncWriteExt;
 
 impl Control {
-    fn image_store(&self) -> std::sync::Arc<daas_image::Store> {
+    pub(crate) fn image_store(&self) -> std::sync::Arc<daas_image::Store> {
         self.engine.images().clone()
     }
 
@@ -317,6 +318,29 @@ impl Images for Control {
                 control
                     .image_view(names, &control.users()?, true)?
                     .ok_or_else(|| not_found(&name))
+            })
+            .await
+        })
+    }
+
+    fn documents<'a>(&'a self, name: &'a ImageName) -> Answer<'a, ImageDocuments> {
+        Box::pin(async move {
+            let (store, name) = (self.image_store(), name.clone());
+            self.blocking("read documents of an image", move || {
+                let image = store.resolve(&name)?.ok_or_else(|| not_found(&name))?;
+                let mut items = Vec::new();
+                for referrer in store.referrers(&image.digest)? {
+                    for (kind, bytes) in store.read_artifact(&referrer.digest)? {
+                        items.push(ImageDocument {
+                            kind,
+                            digest: referrer.digest.to_string(),
+                            size_bytes: bytes.len() as u64,
+                            content: serde_json::from_slice(&bytes).ok(),
+                        });
+                    }
+                }
+                items.sort_by(|a, b| (&a.kind, &a.digest).cmp(&(&b.kind, &b.digest)));
+                Ok(ImageDocuments { items })
             })
             .await
         })

@@ -15,6 +15,7 @@ use daas_registry::{
     LoginRecord, NewLogin, Reference, RegistryError, Repository, Rule, SpaceRecord, Tag, Used,
 };
 use daas_tasks::{Task, TaskError};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How often the registry throws away what retention says and collects garbage.
@@ -114,6 +115,19 @@ impl Control {
         Ok(gone)
     }
 
+    /// Lists what is about a manifest: what was pushed, and what the house keeps, which the registry takes in when it is asked for.
+    fn about(&self, repository: &Repository, manifest: &Digest) -> Result<Vec<String>, Failure> {
+        let pushed = self.registry.referrers_of(repository, manifest);
+        let kept = self.image_store().referrers(manifest)?;
+        let kept = kept.into_iter().map(|referrer| referrer.digest);
+        let all: BTreeSet<String> = pushed
+            .into_iter()
+            .chain(kept)
+            .map(|d| d.to_string())
+            .collect();
+        Ok(all.into_iter().collect())
+    }
+
     fn manifest_view(
         &self,
         repository: &Repository,
@@ -140,12 +154,7 @@ impl Control {
             children: texts(&found.children),
             subject: found.subject.as_ref().map(ToString::to_string),
             artifact_type: found.artifact_type.clone(),
-            referrers: self
-                .registry
-                .referrers_of(repository, &found.digest)
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            referrers: self.about(repository, &found.digest)?,
             pushed_ms: found.pushed_ms,
             used_by: used.manifests.get(&found.digest).or(by_name).cloned(),
             tags,

@@ -11,13 +11,14 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::{Buf, BytesMut};
 use daas_api::endpoint::{
-    IMAGE_BUILD, IMAGE_LOAD, IMAGE_MAKE, IMAGE_PRUNE, IMAGE_PULL, IMAGE_REFRESH, IMAGE_REMOVE,
-    IMAGE_SAVE, IMAGE_SHOW, IMAGE_TAG, IMAGES_LIST, TAR,
+    IMAGE_BUILD, IMAGE_DOCUMENTS, IMAGE_LOAD, IMAGE_MAKE, IMAGE_PRUNE, IMAGE_PULL, IMAGE_REFRESH,
+    IMAGE_REMOVE, IMAGE_SAVE, IMAGE_SHOW, IMAGE_TAG, IMAGES_LIST, TAR,
 };
 use daas_api::platform::ByteFlow;
 use daas_api::{
-    Accepted, BuildRequest, Failure, ImageRemoved, ImageView, Loaded, MAX_BUILD_HEAD, MakeRequest,
-    Page, PageQuery, PruneRequest, Pruned, PullRequest, RefreshRequest, TagRequest,
+    Accepted, BuildRequest, Failure, ImageDocuments, ImageRemoved, ImageView, Loaded,
+    MAX_BUILD_HEAD, MakeRequest, Page, PageQuery, PruneRequest, Pruned, PullRequest,
+    RefreshRequest, TagRequest,
 };
 use daas_model::{ImageName, Kind};
 use futures_util::StreamExt;
@@ -27,6 +28,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     routes
         .route(Access::Read, &IMAGES_LIST, list)
         .route(Access::Read, &IMAGE_SHOW, show)
+        .route(Access::Read, &IMAGE_DOCUMENTS, documents)
         .route(Access::Operate, &IMAGE_REMOVE, remove)
         .route(Access::Operate, &IMAGE_SAVE, save)
         .route(Access::Operate, &IMAGE_PULL, pull)
@@ -52,6 +54,13 @@ async fn show(
     Named(name): Named<ImageName>,
 ) -> Result<Json<ImageView>, Refused> {
     Ok(Json(app.platform.images().show(&name).await?))
+}
+
+async fn documents(
+    State(app): State<App>,
+    Named(name): Named<ImageName>,
+) -> Result<Json<ImageDocuments>, Refused> {
+    Ok(Json(app.platform.images().documents(&name).await?))
 }
 
 async fn remove(

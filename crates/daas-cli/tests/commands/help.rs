@@ -7,7 +7,7 @@ const EVERYWHERE: &str = "\nEverywhere:\n";
 /// The page holds every command line word by word, so that no change of a word goes unseen.
 #[test]
 fn the_checked_in_page_tells_every_noun_verb_and_option() {
-    let nouns: [(&str, &[&str]); 12] = [
+    let nouns: [(&str, &[&str]); 13] = [
         (
             "stand",
             &[
@@ -30,8 +30,37 @@ fn the_checked_in_page_tells_every_noun_verb_and_option() {
         (
             "image",
             &[
-                "list", "show", "build", "pull", "load", "save", "make", "refresh", "tag",
-                "remove", "prune",
+                "list",
+                "show",
+                "documents",
+                "build",
+                "pull",
+                "load",
+                "save",
+                "make",
+                "refresh",
+                "tag",
+                "remove",
+                "prune",
+            ],
+        ),
+        (
+            "registry",
+            &[
+                "info",
+                "list",
+                "tags",
+                "show",
+                "delete",
+                "publish",
+                "gc",
+                "retention",
+                "quota",
+                "share",
+                "branches",
+                "login-token",
+                "logins",
+                "logout",
             ],
         ),
         (
@@ -84,7 +113,9 @@ fn the_checked_in_page_tells_every_noun_verb_and_option() {
 #[test]
 fn no_verb_is_missing_on_the_page() {
     let page = include_str!("../../../../docs/reference/cli.md");
-    for noun in ["stand", "project", "image", "system"] {
+    for noun in [
+        "stand", "project", "image", "registry", "system", "route", "dns", "ban",
+    ] {
         let help = run(&[noun, "--help"]).out();
         let verbs = help
             .split("Verbs:\n")

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xtask::house::{Api, Daemon, Project, Refused, Settings};
 use xtask::trials::Bed;
 
@@ -88,6 +88,73 @@ fn root_a_service_with_a_dockerfile_is_built_by_the_daemon_when_its_stand_is_ask
     api.wait_all(&accepted).unwrap();
     assert_eq!(page(&api, "shop"), "two\nbuilt for you\n");
     api.down("shop").unwrap();
+}
+
+#[test]
+fn root_where_an_image_comes_from_and_what_is_in_it_are_shown_and_listed_by_the_registry() {
+    let bed = bed();
+    let daas = |arguments: &[&str]| {
+        let output = Command::new(program())
+            .env("DAAS_SOCKET", bed.daemon.place().join("daas.sock"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), output.stdout, said)
+    };
+    let read = |arguments: &[&str]| -> Value {
+        let (good, out, said) = daas(arguments);
+        assert!(good, "{said}");
+        serde_json::from_slice(&out).unwrap()
+    };
+    let folder = bed.daemon.place().join("shop");
+    project(
+        &folder,
+        &[("compose.yaml", "services: {web: {image: x}}\n")],
+    );
+    fs::write(folder.join("Dockerfile"), "FROM trial:latest\nENV A=1\n").unwrap();
+    let (good, _, said) = daas(&[
+        "image",
+        "build",
+        folder.to_str().unwrap(),
+        "-t",
+        "shop/web:1",
+    ]);
+    assert!(good, "{said}");
+    // They are written behind the build's end.
+    let until = Instant::now() + Duration::from_secs(120);
+    let all = loop {
+        let all = read(&["image", "documents", "shop/web:1", "--json"]);
+        if all["items"].as_array().unwrap().len() >= 2 {
+            break all;
+        }
+        assert!(Instant::now() < until, "{all}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let mut digests: Vec<&str> = Vec::new();
+    for (document, kind) in all["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(["spdx", "vnd.in-toto"])
+    {
+        assert_eq!(document["kind"], format!("application/{kind}+json"));
+        digests.push(document["digest"].as_str().unwrap());
+    }
+    assert_eq!(digests.len(), 2, "{all}");
+    let bill = read(&["image", "documents", "shop/web:1", "--print", "sbom"]);
+    assert_eq!(bill["spdxVersion"], "SPDX-2.3");
+    let origin = read(&["image", "documents", "shop/web:1", "--print", "provenance"]);
+    assert_eq!(origin["predicateType"], "https://slsa.dev/provenance/v1");
+    // The base was loaded from an archive: nobody knows where it comes from.
+    let (good, _, said) = daas(&["image", "documents", "trial:latest", "--print", "sbom"]);
+    assert!(!good && said.contains("no such document"), "{said}");
+    // The registry tells of them before anybody asked it for referrers.
+    let (good, _, said) = daas(&["registry", "publish", "shop/web:1", "shop/web:1"]);
+    assert!(good, "{said}");
+    let shown = read(&["registry", "show", "shop/web:1", "--json"]);
+    digests.sort_unstable();
+    assert_eq!(shown["referrers"], json!(digests));
 }
 
 #[test]
