@@ -3,6 +3,7 @@
 //! One task accepts and hands connections out in turn; every worker is a thread with a runtime of its own, so that a request is read,
 //! sent, answered and written without leaving its core.
 
+use crate::gathering::Gathering;
 use crate::pass;
 use crate::proxy::Proxy;
 use crate::tls::Spoken;
@@ -419,14 +420,15 @@ impl Work {
                     .initial_stream_window_size(512 * 1024)
                     .initial_connection_window_size(2 * 1024 * 1024)
                     .keep_alive_interval(Duration::from_secs(30));
+                let (stream, settler) = Gathering::new(stream);
                 let connection = builder
                     .serve_connection(Wire::http2(stream, front, signals, self.timers), service);
                 let mut connection = pin!(connection);
                 tokio::select! {
-                    ended = connection.as_mut() => ended,
+                    ended = settler.turn(connection.as_mut()) => ended,
                     () = shutdown.asked() => {
                         connection.as_mut().graceful_shutdown();
-                        connection.await
+                        settler.turn(connection).await
                     }
                 }
             }

@@ -22,6 +22,7 @@ mod body;
 mod compress;
 mod forwarded;
 mod front;
+mod gathering;
 mod guard;
 mod host;
 mod ingress;
