@@ -37,7 +37,8 @@ chores:
   seccomp <default.json>
             compare our system call filter with Docker's default profile
   vm [--systemd] -- <program> <arguments>
-            run a command on a pure cgroup v2 kernel, in a machine of its own, with systemd as its init if wanted";
+            run a command on a pure cgroup v2 kernel, in a machine of its own, with systemd as its init if wanted;
+            variables that begin with DAAS_ go along, DAAS_VM_KERNEL_WORDS to the kernel's line";
 
 /// Runs the chore that the command line names.
 #[must_use]
@@ -83,6 +84,10 @@ fn in_machine(words: Vec<String>) -> Result<ExitCode> {
     let kernel = vm::Kernel::of_debian()?;
     let mut job = vm::Job::new(command);
     job.systemd = systemd;
+    job.kernel_words = std::env::var("DAAS_VM_KERNEL_WORDS").unwrap_or_default();
+    job.environment = std::env::vars()
+        .filter(|(name, _)| name.starts_with("DAAS_"))
+        .collect();
     let ended = job.run(&kernel, &mut std::io::stdout())?;
     eprintln!(
         "vm: kernel {}, exit code {}, {:.1} s",

@@ -62,8 +62,8 @@ const CHECKS: [Check; 17] = [
     },
     Check {
         name: "hostile",
-        what: "bad neighbours, each with 2000 requests beside it",
-        run: |program| hostile_neighbours(program, &HOSTS, 2000),
+        what: "bad neighbours, or those that DAAS_HOSTS begins with, by commas, each with DAAS_ASKS requests beside it, 2000 by default",
+        run: hostile,
     },
     Check {
         name: "slow-visitors",
@@ -155,6 +155,20 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     })
 }
 
+/// Measures the bad neighbours that `DAAS_HOSTS` asks for, with `DAAS_ASKS` requests beside each.
+fn hostile(program: &Path) -> Result<String> {
+    let wanted = std::env::var("DAAS_HOSTS").unwrap_or_default();
+    let asks = match std::env::var("DAAS_ASKS") {
+        Ok(text) => text.parse().context("DAAS_ASKS is no number")?,
+        Err(_) => 2000,
+    };
+    let hosts: Vec<_> = HOSTS
+        .into_iter()
+        .filter(|host| wanted.split(',').any(|start| host.name.starts_with(start)))
+        .collect();
+    hostile_neighbours(program, &hosts, asks)
+}
+
 /// Lists the steps of daemon and keeper whose names begin as `DAAS_STEPS` asks; all without it.
 fn steps() -> Vec<&'static str> {
     let wanted = std::env::var("DAAS_STEPS").unwrap_or_default();
@@ -166,7 +180,6 @@ fn steps() -> Vec<&'static str> {
         .collect()
 }
 
-/// Runs each target of each `fuzz` folder with cargo-fuzz on the nightly tool chain.
 /// Runs the certificates' own test with more of them: it is the same code, and says what it did.
 fn issuances() -> Result<String> {
     let number = std::env::var("DAAS_ISSUANCES").unwrap_or_else(|_| "200".to_owned());
@@ -195,6 +208,7 @@ fn issuances() -> Result<String> {
     }
 }
 
+/// Runs each target of each `fuzz` folder with cargo-fuzz on the nightly tool chain.
 fn fuzz() -> Result<String> {
     let seconds = std::env::var("DAAS_FUZZ_SECONDS").unwrap_or_else(|_| "300".to_owned());
     let mut done = Vec::new();

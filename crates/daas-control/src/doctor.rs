@@ -1,5 +1,7 @@
 //! Looks at the host: what stands need, what was found, what to change. Changes nothing.
 
+mod preemption;
+
 use daas_api::{Check, CheckVerdict};
 use daas_sys::cgroup;
 use std::io;
@@ -29,7 +31,7 @@ pub(crate) fn disk(path: &Path) -> io::Result<(u64, u64)> {
 /// Looks at everything.
 #[must_use]
 pub fn checks(state: &Path) -> Vec<Check> {
-    let mut checks = vec![kernel(), cgroup_check()];
+    let mut checks = vec![kernel(), cgroup_check(), preemption::preemption()];
     checks.extend(["overlay", "ext4"].map(file_system));
     checks.push(user_namespaces());
     checks.push(loop_devices());

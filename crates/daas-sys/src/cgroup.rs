@@ -86,6 +86,8 @@ const KEEPERS: &str = "keepers.group";
 
 /// The share of processors of the platform's own program: ten stands' (Documentation/scheduler/sched-design-CFS.rst).
 const BESIDE_SHARES: &str = "10240";
+/// The same on v2 (cgroup-v2.rst, `cpu.weight`).
+const BESIDE_WEIGHT: &str = "1000";
 
 /// Lets a cgroup, by its folder of the controller `cpu`, run only when no other one beside it wants to; or as all others again.
 ///
@@ -189,31 +191,45 @@ impl Root {
 
     /// Moves the calling program beside the stands as far as processors are concerned, so that those which [`give_way`] do so to it as well.
     ///
-    /// On hybrid machines only: on v2 the program's own unit lies where its manager put it.
+    /// Not where the stands' group was lent (a name of several parts): there the program has a unit of its own, and its manager gives the weight.
     ///
     /// # Errors
     /// If the group cannot be made or joined.
     pub fn come_beside(&self) -> Result<(), Fault> {
-        let Some(folder) = self.v1.get("cpu") else {
+        if self.is_lent() && self.mode == Mode::V2 {
             return Ok(());
+        }
+        let (folder, share, value) = match self.mode {
+            Mode::V2 => (&self.unified, "cpu.weight", BESIDE_WEIGHT),
+            Mode::Hybrid => match self.v1.get("cpu") {
+                Some(folder) => (folder, "cpu.shares", BESIDE_SHARES),
+                None => return Ok(()),
+            },
         };
         let group = folder.join(KEEPERS);
         make(&group)?;
-        write(&group.join("cpu.shares"), BESIDE_SHARES)?;
+        write(&group.join(share), value)?;
         write(&group.join("cgroup.procs"), "0")
+    }
+
+    fn is_lent(&self) -> bool {
+        self.name.contains('/')
     }
 
     /// Moves the calling program out of the group of [`Root::come_beside`], if it is there.
     fn go_back(&self) -> Option<()> {
-        let folder = self.v1.get("cpu")?;
+        let (controller, folder) = match self.mode {
+            Mode::V2 => ("", &self.unified),
+            Mode::Hybrid => ("cpu", self.v1.get("cpu")?),
+        };
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
         let own = format!("/{}/{KEEPERS}", self.name);
-        // `<number>:<controllers>:<path>` (cgroups(7)).
+        // `<number>:<controllers>:<path>`, none in the v2 tree (cgroups(7)).
         let here = groups.lines().any(|line| {
             let mut parts = line.splitn(3, ':').skip(1);
             parts
                 .next()
-                .is_some_and(|c| c.split(',').any(|c| c == "cpu"))
+                .is_some_and(|c| c.split(',').any(|c| c == controller))
                 && parts.next() == Some(&own)
         });
         if here {
@@ -234,7 +250,7 @@ impl Root {
                 })
             })
         });
-        if used || self.name.contains('/') {
+        if used || self.is_lent() {
             return;
         }
         let until = Instant::now() + patience;

@@ -25,6 +25,9 @@ const BOOTS: u32 = 3;
 /// The disk is a file with holes; only what is written costs.
 const DISK_BYTES: u64 = 8 << 30;
 
+/// What the kernel is told at its start.
+const KERNEL_LINE: &str = "console=ttyS0 quiet panic=-1 reboot=t cgroup_no_v1=all mitigations=off tsc=reliable no_timer_check";
+
 /// One command for a machine.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -40,6 +43,8 @@ pub struct Job {
     pub memory_mib: u32,
     /// Whether systemd of the host's tree is the first process, with the command as a unit of its own.
     pub systemd: bool,
+    /// Further words for the kernel's line.
+    pub kernel_words: String,
 }
 
 /// How a machine ended.
@@ -62,6 +67,7 @@ impl Job {
             limit: Duration::from_secs(600),
             memory_mib: 1536,
             systemd: false,
+            kernel_words: String::new(),
         }
     }
 
@@ -243,10 +249,8 @@ impl Job {
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(initramfs)
-        .args([
-            "-append",
-            "console=ttyS0 quiet panic=-1 reboot=t cgroup_no_v1=all mitigations=off tsc=reliable no_timer_check",
-        ])
+        .arg("-append")
+        .arg(format!("{KERNEL_LINE} {}", self.kernel_words))
         .arg("-serial")
         .arg(with_path("file:", &place.join("console"), ""))
         .arg("-chardev")
