@@ -1,6 +1,6 @@
 //! The long checks, each by its name: `cargo xtask soak [check...]`.
 
-use crate::bench::say;
+use crate::bench::{h2spec, say};
 use crate::trials::{
     HOSTS, clients, conformance, containment_against_all, crash_matrix, daemon_dies,
     hostile_neighbours, keeper_dies, languages, many_at_once, million_files, pushed_is_runnable,
@@ -99,6 +99,11 @@ const CHECKS: [Check; 17] = [
         name: "languages",
         what: "described services with pip, npm and cargo, from their registries",
         run: languages,
+    },
+    Check {
+        name: "h2spec",
+        what: "the sentences of HTTP/2 against the ingress, by the program that DAAS_H2SPEC names",
+        run: |_| h2spec(),
     },
     Check {
         name: "acme",

@@ -120,6 +120,52 @@ pub(super) fn run(rounds: usize, numbers: &[usize]) -> Result<()> {
     Ok(())
 }
 
+/// Runs the program that `DAAS_H2SPEC` names, strictly, against an ingress alone: over TLS, then in plain text.
+///
+/// It is h2spec (github.com/summerwind/h2spec, `go install`), whose cases are the sentences of RFC 9113 and 7541 (their forerunners 7540 and 7541). One of them races: an
+/// answer may be on its way when its stream is reset. So two failures of each round are let pass, and told.
+///
+/// # Errors
+/// When something does not start, or more fail.
+pub(crate) fn h2spec() -> Result<String> {
+    let suite = std::env::var_os("DAAS_H2SPEC")
+        .context("DAAS_H2SPEC names no program; build it with `go install`")?;
+    let place = Place(std::env::temp_dir().join(format!("daas-h2spec-{}", std::process::id())));
+    std::fs::create_dir(&place.0)?;
+    certificate(&place.0)?;
+    let back = back_end(&place.0)?;
+    let ours = daas(&build()?, &place.0, back.plain, 1, None)?;
+    let mut said = Vec::new();
+    for (way, address, options) in [
+        ("TLS", ours.tls.context("no TLS")?, &["-t", "-k"][..]),
+        ("plain", ours.plain, &[][..]),
+    ] {
+        let output = Command::new(&suite)
+            .args([
+                "--strict",
+                "--timeout",
+                "5",
+                "--host",
+                "127.0.0.1",
+                "--port",
+            ])
+            .arg(address.port().to_string())
+            .args(options)
+            .output()
+            .context("cannot run h2spec")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().next_back().unwrap_or_default();
+        let count = |what: &str| -> Option<u32> {
+            let (before, _) = line.split_once(what)?;
+            before.trim().rsplit(' ').next()?.parse().ok()
+        };
+        let failed = count("failed").context("h2spec counts nothing")?;
+        ensure!(failed <= 2 && count("passed") >= Some(144), "{way}: {text}");
+        said.push(format!("{way}: {line}"));
+    }
+    Ok(said.join("; "))
+}
+
 fn median(list: &[Shown]) -> Shown {
     let middle = |of: fn(&Shown) -> f64| {
         let mut values: Vec<f64> = list.iter().map(of).collect();

@@ -20,6 +20,7 @@ use crate::workspace;
 use anyhow::{Context, Result, bail};
 pub(crate) use figures::print as say;
 use figures::{Figures, Sample};
+pub(crate) use ingress::h2spec;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
