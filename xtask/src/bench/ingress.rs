@@ -369,10 +369,12 @@ fn caddy(place: &Path, back: SocketAddr, routes: usize) -> Result<Proxy> {
             .join(", ")
     };
     let config = format!(
-        "{{\n  admin off\n  auto_https off\n  default_bind 127.0.0.1\n  default_sni r0.test\n}}\n{} {{\n  reverse_proxy {back}\n}}\n{} {{\n  tls {2}/cert.pem {2}/key.pem\n  reverse_proxy {back}\n}}\n",
+        "{{\n  admin off\n  auto_https off\n  default_bind 127.0.0.1\n  default_sni r0.test\n}}\n{} {{\n  reverse_proxy {back}\n}}\n{}, https://:{3} {{\n  tls {2}/cert.pem {2}/key.pem\n  reverse_proxy {back}\n}}\n",
         names("http", plain.port()),
         names("https", tls.port()),
-        place.display()
+        place.display(),
+        // wrk names no host in its hello.
+        tls.port(),
     );
     let path = place.join("Caddyfile");
     std::fs::write(&path, config)?;
