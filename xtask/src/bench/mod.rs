@@ -15,6 +15,7 @@ mod limit;
 mod product;
 mod registry;
 mod runc;
+mod ssh;
 
 use crate::workspace;
 use anyhow::{Context, Result, bail};
@@ -82,10 +83,12 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         [what, rounds] if what == "registry" => {
             registry::run(rounds.parse().context("rounds are a number")?)
         }
+        [what] if what == "ssh" => ssh::run(15),
+        [what, rounds] if what == "ssh" => ssh::run(rounds.parse().context("rounds are a number")?),
         [what] if what == "dns" => dns::run(3),
         [what, rounds] if what == "dns" => dns::run(rounds.parse().context("rounds are a number")?),
         _ => bail!(
-            "usage: cargo xtask bench stand [rounds] | quick [rounds] | alive [stands] | build | dns [rounds] | registry [rounds | large] | ingress [rounds [routes]]"
+            "usage: cargo xtask bench stand [rounds] | quick [rounds] | alive [stands] | build | dns [rounds] | ssh [rounds] | registry [rounds | large] | ingress [rounds [routes]]"
         ),
     }
 }

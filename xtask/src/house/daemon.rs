@@ -66,9 +66,14 @@ impl Daemon {
         } else {
             "\ndns:\n  listen: []\n"
         };
+        let ssh = if settings.configuration.contains("ssh:") {
+            ""
+        } else {
+            "\nssh:\n  listen: []\n"
+        };
         fs::write(
             place.join("daas.yaml"),
-            configuration + registry + ingress + dns,
+            configuration + registry + ingress + dns + ssh,
         )?;
         let child = launch(&place, &settings)?;
         let mut daemon = Self {

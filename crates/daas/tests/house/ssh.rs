@@ -624,3 +624,33 @@ fn root_rsync_works_over_ssh_where_the_node_has_it() {
     assert!(fs::read(yard.at("copy/page")).unwrap() == bytes);
     yard.over();
 }
+
+#[test]
+fn root_the_door_refuses_nobody_while_the_daemon_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let manager = include_str!("../../../../xtask/src/trials/manager.py")
+        .replace("@PROGRAM@", &program().display().to_string())
+        .replace("@NOTIFY@", &at("notify"));
+    fs::write(at("manager"), manager).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(at("manager"), mode).unwrap();
+    let port = free_port();
+    let configuration = format!("  spares: 0\nssh:\n  listen: ['127.0.0.1:{port}']\n");
+    let bed = Bed::configured(&folder.path().join("manager"), &configuration).unwrap();
+    let scan = || {
+        let words = ["-p", &port.to_string(), "-T", "120", "127.0.0.1"];
+        run("ssh-keyscan", &words)
+    };
+    let before = scan();
+    assert!(before.contains("ssh-ed25519"), "{before}");
+    run("kill", &["-HUP", &bed.daemon.pid().to_string()]);
+    // While there is no daemon whoever comes waits; a refusal would be an empty answer.
+    let mut scans = 0;
+    while scans < 5 || !bed.daemon.said().contains("restarted with 1 sockets") {
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        scans += 1;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(scan(), before);
+}
