@@ -101,7 +101,9 @@ impl Walk<'_> {
 
     fn below(&mut self, node: &Node, below: Below) {
         let place = match self.path.as_slice() {
-            [section, name] => format!("{} `{}`", section.trim_end_matches('s'), short(name)),
+            [section, name] if section != "x-daas" => {
+                format!("{} `{}`", section.trim_end_matches('s'), short(name))
+            }
             path => format!("`{}`", path.join(".")),
         };
         match (below, &node.value) {
@@ -113,7 +115,7 @@ impl Walk<'_> {
                     self.path.push(short(&entry.key).into_owned());
                     if let Value::Map(inner) = &entry.value.value {
                         let place = match self.path.as_slice() {
-                            [section, name] => {
+                            [section, name] if section != "x-daas" => {
                                 format!("{} `{name}`", section.trim_end_matches('s'))
                             }
                             path => format!("`{}`", path.join(".")),

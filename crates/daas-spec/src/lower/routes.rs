@@ -481,7 +481,7 @@ fn redirect(desk: &mut Desk<'_, '_>, node: &Node) -> Option<Redirect> {
             node.at,
             "route-redirect",
             format!("`{}` is no target of a redirect", short(&to)),
-            "write `https://host/path` or `/path`; a last `$path` stands for the rest of the path",
+            "write `https://host/path` or `/path`; a last `$$path` stands for the rest of the path",
         );
         return None;
     }

@@ -726,6 +726,18 @@ fn circles_are_told_with_all_their_places() {
 }
 
 #[test]
+fn a_key_that_routes_do_not_have_is_told_with_its_whole_place() {
+    let outcome = read(
+        "services:\n  web: {image: nginx}\nx-daas:\n  routes:\n    - {service: web, link: x}\n",
+    );
+    insta::assert_snapshot!(told(&outcome), @"
+    error[key-unknown]: `link` is no key of `x-daas.routes`
+      --> compose.yaml:5:22
+      hint: a key of your own begins with `x-`
+    ");
+}
+
+#[test]
 fn all_faults_are_told_at_once_in_the_order_of_the_text() {
     let outcome = read(
         "services:\n  web:\n    imgae: nginx\n    ports: [80:80, 70000:1]\n    environment:\n      - LOG=${LOG_LEVEL}\n    volumes: [static:/srv, /etc:/host]\n    mem_limit: 12x\n  db:\n    image: postgres\n    healthcheck: {test: [pg_isready]}\nnetworks: {back: {external: true}}\n",
