@@ -184,6 +184,8 @@ struct Inner {
     store: Store,
     fixed: Vec<KnownKey>,
     files: Vec<PathBuf>,
+    /// How each file was when its faults were told: files are read with every try to sign in, and strangers shall not fill the log.
+    told: Mutex<BTreeMap<PathBuf, Option<(i64, i64)>>>,
     added: Mutex<BTreeMap<String, KnownKey>>,
 }
 
@@ -222,6 +224,7 @@ impl Keyring {
             store,
             fixed,
             files,
+            told: Mutex::default(),
             added: Mutex::new(added),
         };
         Ok(Self {
@@ -241,8 +244,23 @@ impl Keyring {
     pub fn all(&self) -> Vec<KnownKey> {
         let mut all: Vec<KnownKey> = self.added().values().cloned().collect();
         all.extend(self.inner.fixed.iter().cloned());
-        all.extend(self.inner.files.iter().flat_map(|path| read_file(path)));
+        for path in &self.inner.files {
+            all.extend(read_file(path, self.is_new(path)));
+        }
         all
+    }
+
+    /// Tells whether a file has changed since its faults were told.
+    fn is_new(&self, path: &Path) -> bool {
+        let meta = std::fs::metadata(path).ok();
+        // Another mode is a change, too.
+        let state = meta.map(|meta| (meta.ctime(), meta.ctime_nsec()));
+        let mut told = self
+            .inner
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        told.insert(path.to_owned(), state) != Some(state)
     }
 
     /// Returns whose key this is; of several the first: added, configured, in a file.
@@ -337,10 +355,10 @@ fn known(
     })
 }
 
-/// Reads a file like `authorized_keys`. Lines that are no key, or bear options, are left out and told.
-fn read_file(path: &Path) -> Vec<KnownKey> {
+/// Reads a file like `authorized_keys`. Lines that are no key, or bear options, are left out, and told if wished.
+fn read_file(path: &Path, tell: bool) -> Vec<KnownKey> {
     let text = std::fs::metadata(path).and_then(|meta| {
-        // Whoever may write there may sign in: that must be root alone, as sshd's StrictModes has it.
+        // Whoever may write there may sign in: that must be its owner alone, as sshd's StrictModes has it.
         if meta.mode() & 0o022 != 0 {
             return Err(std::io::Error::other("others may write to it"));
         }
@@ -352,7 +370,9 @@ fn read_file(path: &Path) -> Vec<KnownKey> {
     let text = match text {
         Ok(text) => text,
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "a file of SSH keys is not read");
+            if tell {
+                tracing::warn!(path = %path.display(), %error, "a file of SSH keys is not read");
+            }
             return Vec::new();
         }
     };
@@ -373,7 +393,9 @@ fn read_file(path: &Path) -> Vec<KnownKey> {
             })
         }
         Err(error) => {
-            tracing::warn!(path = %path.display(), line = number + 1, %error, "a line of a file of SSH keys is left out");
+            if tell {
+                tracing::warn!(path = %path.display(), line = number + 1, %error, "a line of a file of SSH keys is left out");
+            }
             None
         }
     })
@@ -498,6 +520,7 @@ mod tests {
         assert_eq!(ring.find(&key(1)).unwrap().name, "anna@laptop");
         assert!(ring.find(&key(2)).is_none());
         assert!(ring.find(&key(3)).is_some());
+        assert!(!ring.is_new(&file), "its faults have been told");
         mode(0o666);
         assert!(ring.find(&key(1)).is_none());
         mode(0o600);
