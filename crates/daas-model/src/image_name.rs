@@ -137,7 +137,11 @@ impl ImageName {
     pub fn familiar(&self) -> String {
         let full = self.to_string();
         let short = full.strip_prefix("docker.io/").unwrap_or(&full);
-        short.strip_prefix("library/").unwrap_or(short).to_owned()
+        let shortest = short.strip_prefix("library/").unwrap_or(short);
+        // A repository may begin with what would be a registry without the words before it (`docker.io/quay.io/x`).
+        let same = |text: &&str| Self::parse(text).is_ok_and(|name| name == *self);
+        let text = [shortest, short].into_iter().find(same);
+        text.unwrap_or(&full).to_owned()
     }
 }
 
@@ -258,6 +262,17 @@ mod tests {
                 "registry.example.com/x:1.0",
                 "registry.example.com/x:1.0",
                 "registry.example.com/x:1.0",
+            ),
+            // Cut further, they would be names of another registry.
+            (
+                "docker.io/quay.io/x",
+                "docker.io/quay.io/x:latest",
+                "docker.io/quay.io/x:latest",
+            ),
+            (
+                "docker.io/library/a.b/c:1",
+                "docker.io/library/a.b/c:1",
+                "library/a.b/c:1",
             ),
         ] {
             let name = ImageName::parse(text).unwrap();
