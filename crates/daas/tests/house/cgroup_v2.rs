@@ -44,6 +44,8 @@ fn pass_in_machine(of_crate: &str) -> usize {
             "--skip",
             "environment::",
             "--skip",
+            "inside::",
+            "--skip",
             "load::",
             "--skip",
             "tls::",

@@ -28,6 +28,8 @@ fn looked_up(bed: &Bed, name: &str) -> String {
 
 /// What `getaddrinfo` says of a name that does not exist.
 const ABSENT: &str = "-2\n";
+/// And of one about which nobody says anything.
+const UNANSWERED: &str = "-3\n";
 
 #[test]
 fn root_a_stand_reaches_another_by_its_url_as_far_as_its_way_out_goes() {
@@ -82,7 +84,10 @@ fn root_a_stand_reaches_another_by_its_url_as_far_as_its_way_out_goes() {
     // The first of these takes the way out from a stand that runs.
     for (egress, internal) in [("none", false), ("proxy", true), ("full", true)] {
         visitor(&bed, egress, internal);
-        assert_eq!(looked_up(&bed, &host), ABSENT, "{egress} {internal}");
+        // With a full way out the machine's own resolver is asked, which may have nobody to ask.
+        let said = looked_up(&bed, &host);
+        let unknown = said == ABSENT || egress == "full" && said == UNANSWERED;
+        assert!(unknown, "{egress} {internal} {said}");
         api.down("me").unwrap();
     }
     api.down("other").unwrap();
