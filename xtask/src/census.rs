@@ -386,6 +386,11 @@ mod tests {
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
+        // Its parent goes on as soon as the old memory is let go of; the words of the new one come a moment later.
+        let words = format!("/proc/{}/cmdline", child.id());
+        while !fs::read_to_string(&words).unwrap().contains(&mark) {
+            std::thread::yield_now();
+        }
         let during = before
             .until(&Census::take(&state).unwrap())
             .that_bear(&[&mark]);

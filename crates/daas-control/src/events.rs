@@ -87,6 +87,7 @@ fn word(kind: &EventKind) -> (Severity, &'static str) {
         EventKind::OomKilled => (Severity::Error, "node-oom"),
         EventKind::PidsLimit => (Severity::Error, "node-pids-limit"),
         EventKind::DiskFull => (Severity::Error, "stand-disk-full"),
+        EventKind::Slowed => (Severity::Warning, "stand-slowed"),
         EventKind::Paused => (Severity::Note, "node-paused"),
         EventKind::Resumed => (Severity::Note, "node-resumed"),
         EventKind::HookFailed { .. } => (Severity::Warning, "node-hook-failed"),

@@ -6,7 +6,7 @@ use daas_api::platform::{Answer, Projects};
 use daas_api::{
     Caller, Checked, DiagnosticView, Failure, GrantList, IgnoredView, PlaceView, ProjectSource,
 };
-use daas_model::{Policy, ProjectName};
+use daas_model::{Kind, Limits, Policy, ProjectName};
 use daas_spec::{LimitsOver, Outcome, ProjectRequest, read_project};
 use std::collections::BTreeMap;
 
@@ -64,6 +64,21 @@ fn request_of(source: &ProjectSource, config: &crate::platform::ControlConfig) -
         ttl: source.ttl,
         policy: Policy::default(),
         defaults: config.limits,
+    }
+}
+
+/// Refuses limits in which nothing can run: the kernel's refusal would come late, and be tried again for ever.
+pub(crate) fn enough(limits: Limits) -> Result<Limits, Failure> {
+    match limits.too_small() {
+        None => Ok(limits),
+        Some(words) => Err(Failure::new(
+            "limits-too-small",
+            Kind::Input,
+            format!("cannot run anything in {words}"),
+        )
+        .hint(
+            "raise it: `--memory`, `--pids` or `--disk`, or `x-daas: {limits: ...}` of the project",
+        )),
     }
 }
 

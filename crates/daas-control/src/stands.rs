@@ -2,7 +2,7 @@
 
 use crate::events::{HappeningRecord, view};
 use crate::platform::Control;
-use crate::projects::{diagnostic_views, ignored_views};
+use crate::projects::{diagnostic_views, enough, ignored_views};
 use crate::record::{Once, StandRecord};
 use crate::service_builds::ServiceBuilds;
 use crate::stand_loop::now_ms;
@@ -110,7 +110,10 @@ impl Control {
     fn read_valid(&self, request: &UpRequest) -> Result<(Outcome, StandSpec), Failure> {
         let outcome = self.read(&request.project)?;
         match outcome.spec.clone() {
-            Some(spec) => Ok((outcome, spec)),
+            Some(spec) => {
+                enough(spec.limits)?;
+                Ok((outcome, spec))
+            }
             None => Err(Failure::of_project(&outcome.diagnostics)),
         }
     }
@@ -503,6 +506,7 @@ impl Control {
             .spec
             .clone()
             .ok_or_else(|| Failure::of_project(&outcome.diagnostics))?;
+        enough(spec.limits)?;
         let policy = self.policy(&spec.project)?;
         crate::binds::settle(&mut spec, &source.dir, caller, &policy)?;
         self.change(caller, stand, OperationKind::Scale, at, |record| {

@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The smallest disk: below this ext4 has hardly room for its own tables.
-pub const SMALLEST: ByteSize = ByteSize::mib(16);
+pub const SMALLEST: ByteSize = daas_model::Limits::LEAST_DISK;
 
 /// How many bytes of disk there are for one inode.
 const BYTES_PER_INODE: u64 = 16 << 10;

@@ -369,6 +369,8 @@ pub enum EventKind {
     PidsLimit,
     /// The disk of the stand is full.
     DiskFull,
+    /// The stand is slowed, because it goes on against its full disk.
+    Slowed,
     /// A node is frozen.
     Paused,
     /// A node is thawed.

@@ -207,7 +207,7 @@ fn root_disk_and_inode_fillers_fill_their_own_disk_only() {
     adopt_with(&keeper, Limits::default());
     let mut events = keeper.client();
     events.ask(Request::Subscribe).unwrap();
-    keeper.start(vec![shell(&machine, "filler", "dd if=/dev/zero of=/big bs=1M count=400; trap 'rm /big; exit' TERM; while :; do sleep 0.02; done")]);
+    keeper.start(vec![shell(&machine, "filler", "trap 'rm /big; exit' TERM; dd if=/dev/zero of=/big bs=1M count=400; while :; do sleep 0.02; done")]);
     let told = keeper.events_until(&mut events, |e| matches!(e.kind, EventKind::DiskFull));
     assert_eq!(
         told.last().unwrap().text,
@@ -228,6 +228,44 @@ fn root_disk_and_inode_fillers_fill_their_own_disk_only() {
         "{}",
         &log[log.len().saturating_sub(300)..]
     );
+    keeper.destroy();
+}
+
+#[test]
+fn root_who_goes_on_against_a_full_disk_is_slowed_until_there_is_room() {
+    let machine = Machine::new();
+    let keeper = machine.keeper("beating");
+    adopt_with(&keeper, Limits::default());
+    let quota = || {
+        let below = |folder: &str, file: &str| {
+            format!(
+                "/sys/fs/cgroup/{folder}{}/beating/{file}",
+                machine.cgroup_root
+            )
+        };
+        let text = std::fs::read_to_string(below("", "cpu.max"))
+            .or_else(|_| std::fs::read_to_string(below("cpu/", "cpu.cfs_quota_us")));
+        text.unwrap().split_whitespace().next().unwrap().to_owned()
+    };
+    let ceiling = quota();
+    let mut events = keeper.client();
+    events.ask(Request::Subscribe).unwrap();
+    let filler = "trap 'rm /big /more; exit' TERM; dd if=/dev/zero of=/big bs=1M count=400; while :; do dd if=/dev/zero of=/more bs=1M; done 2> /dev/null";
+    keeper.start(vec![shell(&machine, "filler", filler)]);
+    let told = keeper.events_until(&mut events, |e| matches!(e.kind, EventKind::Slowed));
+    assert!(
+        told.last()
+            .unwrap()
+            .text
+            .starts_with("stand beating goes on against its full disk"),
+        "{told:#?}"
+    );
+    assert_eq!(quota(), "1000");
+    keeper.ask(Request::Stop {
+        node: node_name("filler"),
+        grace: None,
+    });
+    keeper.wait_until(|| (quota() == ceiling).then_some(()));
     keeper.destroy();
 }
 

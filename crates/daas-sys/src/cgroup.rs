@@ -338,6 +338,15 @@ impl Ceiling {
 /// The scheduler's accounting period in microseconds (kernel default).
 const PERIOD_US: u64 = 100_000;
 
+/// How long a group ran on all processors together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CpuTimes {
+    /// In its programs.
+    pub user: Duration,
+    /// In the kernel, for them.
+    pub system: Duration,
+}
+
 /// The cgroups of one stand or node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -482,6 +491,54 @@ impl Group {
                 Ok(())
             }
         }
+    }
+
+    /// Lets it have a hundredth of a processor at most, whatever its ceiling is, until that is put in force again.
+    ///
+    /// Less than 1 ms at a time the kernel does not give (Documentation/scheduler/sched-bwc.rst), more often disturbs.
+    ///
+    /// # Errors
+    /// If the kernel refuses: on v1 a group below has a greater share of its own.
+    pub fn slow(&self) -> Result<(), Fault> {
+        let quota = PERIOD_US / 100;
+        match (self.mode, self.v1.get("cpu")) {
+            (Mode::V2, _) => write(
+                &self.unified.join("cpu.max"),
+                &format!("{quota} {PERIOD_US}"),
+            ),
+            (Mode::Hybrid, Some(dir)) => write(&dir.join("cpu.cfs_quota_us"), &quota.to_string()),
+            (Mode::Hybrid, None) => Ok(()),
+        }
+    }
+
+    /// Returns what it has used of the processors; nothing where the kernel does not count that.
+    #[must_use]
+    pub fn cpu_times(&self) -> Option<CpuTimes> {
+        let (file, user, system, unit) = match self.mode {
+            Mode::V2 => (
+                self.unified.join("cpu.stat"),
+                "user_usec",
+                "system_usec",
+                Duration::from_micros(1),
+            ),
+            // In USER_HZ (Documentation/admin-guide/cgroup-v1/cpuacct.rst), which is 100 on all machines.
+            Mode::Hybrid => (
+                self.v1.get("cpuacct")?.join("cpuacct.stat"),
+                "user",
+                "system",
+                Duration::from_millis(10),
+            ),
+        };
+        let text = fs::read_to_string(file).ok()?;
+        let of = |key: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+            let (_, count) = lines.find(|(name, _)| *name == key)?;
+            Some(unit.saturating_mul(count.trim().parse().ok()?))
+        };
+        Some(CpuTimes {
+            user: of(user)?,
+            system: of(system)?,
+        })
     }
 
     /// Moves the calling process into the v1 cgroups, so that its children are born there; on v2 there are none.

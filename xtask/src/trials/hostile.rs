@@ -20,6 +20,8 @@ pub struct Hostility {
     pub told: Option<Told>,
     /// Keys of the node beside its command.
     pub keys: &'static str,
+    /// The same work without what is hostile in it, where that work is felt by itself: what the attack adds is what is beyond it.
+    pub twin: Option<&'static str>,
 }
 
 /// What an event must tell.
@@ -53,6 +55,7 @@ pub const HOSTS: [Hostility; 7] = [
             node: true,
         }),
         keys: "",
+        twin: None,
     },
     Hostility {
         name: "memory hog",
@@ -63,36 +66,45 @@ pub const HOSTS: [Hostility; 7] = [
             node: true,
         }),
         keys: "    restart: always\n",
+        twin: None,
     },
     Hostility {
         name: "disk filler",
         line: "dd if=/dev/zero of=/fill bs=1M; while :; do dd if=/dev/zero of=/fill bs=1M conv=notrunc,fsync; done 2> /dev/null",
         told: Some(DISK_FULL),
         keys: "",
+        twin: None,
     },
     Hostility {
         name: "inode filler",
         line: "busybox mkdir /m; i=0; while :; do i=$((i+1)); true > /m/$i; done 2> /dev/null",
         told: Some(DISK_FULL),
         keys: "",
+        twin: None,
     },
     Hostility {
         name: "log flood",
         line: "exec busybox yes 0123456789012345678901234567890123456789",
         told: None,
         keys: "",
+        twin: None,
     },
     Hostility {
         name: "CPU spin",
         line: "for i in 1 2 3 4; do (while :; do :; done) & done; wait",
         told: None,
         keys: "",
+        twin: None,
     },
     Hostility {
         name: "address spoofing",
         line: "ip addr add 10.77.0.1/24 dev eth0; while :; do busybox arping -q -c 1 -U -I eth0 10.77.0.1; usleep 1000; done",
         told: None,
         keys: "    cap_add: [NET_RAW]\n",
+        // It says of its own address what the other says of a foreign one.
+        twin: Some(
+            "a=$(hostname -i); while :; do busybox arping -q -c 1 -U -I eth0 $a; usleep 1000; done",
+        ),
     },
 ];
 
@@ -191,42 +203,89 @@ const TURN: usize = 50;
 const SETTLE: Duration = Duration::from_millis(30);
 
 fn beside(bed: &Bed, hostility: Hostility, asks: usize) -> Result<String> {
+    let neighbours: Vec<(&str, &str)> = std::iter::once(("noisy", hostility.line))
+        .chain(hostility.twin.map(|line| ("twin", line)))
+        .collect();
+    for (stand, line) in &neighbours {
+        let loud = service("loud", line) + hostility.keys;
+        bed.api().up(stand, &bed.project(&(loud + LIMITS)), 0)?;
+        // It needs a moment to show what it is.
+        std::thread::sleep(Duration::from_millis(500));
+        turn(bed, stand, "pause")?;
+    }
+    let mut alone = Vec::new();
+    let mut besides = vec![Vec::new(); neighbours.len()];
     let address = bed.address("quiet")?;
-    let loud = service("loud", hostility.line) + hostility.keys;
-    bed.api().up("noisy", &bed.project(&(loud + LIMITS)), 0)?;
-    // It needs a moment to show what it is.
-    std::thread::sleep(Duration::from_millis(500));
-    let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..asks.div_ceil(TURN) {
-        bed.api().post("/stands/noisy/pause", &json!({}))?;
         std::thread::sleep(SETTLE);
         ask(address, &mut alone)?;
-        bed.api().post("/stands/noisy/resume", &json!({}))?;
-        std::thread::sleep(SETTLE);
-        ask(address, &mut beside)?;
+        for ((stand, _), times) in neighbours.iter().zip(&mut besides) {
+            turn(bed, stand, "resume")?;
+            std::thread::sleep(SETTLE);
+            ask(address, times)?;
+            turn(bed, stand, "pause")?;
+        }
     }
+    turn(bed, "noisy", "resume")?;
     let told = match hostility.told {
         Some(told) => told.is_told(bed)?,
         None => {
-            let view = bed.api().get("/stands/noisy")?;
-            ensure!(
-                view["nodes"][0]["status"] == "running",
-                "the hostile node is none: {view}"
-            );
+            for (stand, _) in &neighbours {
+                is_there(bed, stand)?;
+            }
             String::new()
         }
     };
-    bed.api().down("noisy")?;
-    let (alone, beside) = (Answers::of(alone), Answers::of(beside));
-    Ok(format!(
-        "  {:16} p50 {:.2} -> {:.2}, p99 {:.2} -> {:.2} ({:+.0} %) {told}",
+    for (stand, _) in &neighbours {
+        bed.api().down(stand)?;
+    }
+    let mut besides = besides.into_iter().map(Answers::of);
+    let hostile = besides.next().context("nobody was beside")?;
+    Ok(moves(
         hostility.name,
+        &Answers::of(alone),
+        &hostile,
+        besides.next(),
+    ) + &told)
+}
+
+/// Pauses a stand, or lets it go on.
+fn turn(bed: &Bed, stand: &str, how: &str) -> Result<()> {
+    bed.api()
+        .post(&format!("/stands/{stand}/{how}"), &json!({}))?;
+    Ok(())
+}
+
+/// Where no event tells of the attack, the node must have lived to make it.
+fn is_there(bed: &Bed, stand: &str) -> Result<()> {
+    let view = bed.api().get(&format!("/stands/{stand}"))?;
+    let status = &view["nodes"][0]["status"];
+    ensure!(
+        status == "running" || status == "paused",
+        "the node of {stand} is none: {view}"
+    );
+    Ok(())
+}
+
+/// Tells how far answers moved beside a hostile stand, and beside its twin.
+fn moves(name: &str, alone: &Answers, hostile: &Answers, twin: Option<Answers>) -> String {
+    let moved = |to: &Answers, from: &Answers| (to.p99 / from.p99 - 1.0) * 100.0;
+    let of_twin = twin.map_or_else(String::new, |twin| {
+        format!(
+            "beside the same work without the attack p99 {:.2} ({:+.0} %), so that the attack makes {:+.0} % ",
+            twin.p99,
+            moved(&twin, alone),
+            moved(hostile, &twin)
+        )
+    });
+    format!(
+        "  {name:16} p50 {:.2} -> {:.2}, p99 {:.2} -> {:.2} ({:+.0} %) {of_twin}",
         alone.p50,
-        beside.p50,
+        hostile.p50,
         alone.p99,
-        beside.p99,
-        (beside.p99 / alone.p99 - 1.0) * 100.0,
-    ))
+        hostile.p99,
+        moved(hostile, alone),
+    )
 }
 
 /// How long answers took, in milliseconds.

@@ -124,12 +124,9 @@ impl Keeper {
         Ok(())
     }
 
-    fn limit(&self, limits: &Limits) -> Result<(), KeeperError> {
-        Ok(self.group.limit(&Ceiling {
-            cpu_milli: Some(limits.cpus.0),
-            memory: Some(limits.memory.0),
-            pids: Some(limits.pids),
-        })?)
+    fn limit(&mut self, limits: &Limits) -> Result<(), KeeperError> {
+        self.pace.forget();
+        Ok(self.group.limit(&ceiling(limits))?)
     }
 
     /// Makes the disk as it is wanted. A disk that holds data can only grow.
@@ -257,4 +254,13 @@ fn check_networks(networks: &[BridgeLaunch]) -> Result<(), KeeperError> {
         }
     }
     Ok(())
+}
+
+/// What the kernel is told of a stand's limits.
+pub(super) fn ceiling(limits: &Limits) -> Ceiling {
+    Ceiling {
+        cpu_milli: Some(limits.cpus.0),
+        memory: Some(limits.memory.0),
+        pids: Some(limits.pids),
+    }
 }

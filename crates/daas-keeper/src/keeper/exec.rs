@@ -47,6 +47,13 @@ pub(super) enum Purpose {
     PreStop { life: u64 },
 }
 
+impl Exec {
+    /// Tells whether somebody is there who looks after the node.
+    pub(super) fn is_a_persons(&self) -> bool {
+        matches!(self.purpose, Purpose::Person { .. })
+    }
+}
+
 /// How much of what a check or command writes is kept.
 const KEPT: usize = 4 << 10;
 
@@ -74,6 +81,8 @@ impl Keeper {
             conn: waiter.conn,
             question: Some(waiter.id),
         };
+        // Who comes to make room shall not wait for it.
+        self.hasten();
         self.bear_exec(name, exec, purpose, stdio, tty.map(|t| (t.rows, t.columns)))?;
         Ok(Outcome::Later)
     }

@@ -22,6 +22,7 @@ mod prepare;
 mod pressure;
 mod repeats;
 mod seats;
+mod slowing;
 pub mod state;
 mod stopping;
 
@@ -192,6 +193,7 @@ pub(crate) struct Keeper {
     told: repeats::OfStand,
     looking: bool,
     disk_was_full: bool,
+    pace: slowing::Pace,
     /// When the kernel last killed for memory without a node being known for it.
     stand_oom_at: Option<Instant>,
     desk: Desk,

@@ -191,6 +191,7 @@ impl Keeper {
             told: super::repeats::OfStand::default(),
             looking: false,
             disk_was_full: false,
+            pace: super::slowing::Pace::default(),
             stand_oom_at: None,
             desk,
             disk: Some(disk),

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How often that is looked at without word of changes: one or two files per stand.
 const REGULARLY: Duration = Duration::from_secs(1);
+/// The same of a stand that works: what it does to its neighbours at a limit lasts no longer than that.
+const WHILE_BUSY: Duration = Duration::from_millis(200);
 
 impl Keeper {
     pub(super) fn watch_cgroup_file(&mut self, file: &Path, node: Option<&NodeName>) {
@@ -56,13 +58,19 @@ impl Keeper {
     pub(super) fn look_regularly(&mut self) {
         if !self.looking {
             self.looking = true;
-            self.alarm_in(REGULARLY, Alarm::LookAgain);
+            let wait = if self.pace.is_busy() {
+                WHILE_BUSY
+            } else {
+                REGULARLY
+            };
+            self.alarm_in(wait, Alarm::LookAgain);
         }
     }
 
     pub(super) fn look_again(&mut self) {
         self.looking = false;
         self.look_at_disk();
+        self.look_at_pace(Instant::now());
         if self.root.mode() == Mode::Hybrid {
             self.look_at_counters();
         }

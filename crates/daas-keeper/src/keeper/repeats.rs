@@ -33,6 +33,7 @@ pub(super) struct OfStand {
     pub(super) pids: Repeats,
     pub(super) memory: Repeats,
     pub(super) disk: Repeats,
+    pub(super) slowed: Repeats,
     /// Who held most memory when the stand last ran out of it.
     pub(super) suspect: Option<NodeName>,
 }

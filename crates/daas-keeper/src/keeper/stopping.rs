@@ -63,6 +63,8 @@ impl Keeper {
         grace: Option<Span>,
         waiter: Option<Waiter>,
     ) -> bool {
+        // Whoever is to end in good order gets the time for it.
+        self.hasten();
         let Some(node) = self.nodes.get_mut(name) else {
             return false;
         };
