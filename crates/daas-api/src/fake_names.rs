@@ -3,7 +3,8 @@
 use crate::caller::Caller;
 use crate::fake::FakePlatform;
 use crate::names::{
-    NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList, ZoneView,
+    KeyRoll, KeySeen, NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneKeyList,
+    ZoneKeyState, ZoneKeyView, ZoneList, ZoneView,
 };
 use crate::platform::{Answer, Names};
 use std::future::ready;
@@ -15,6 +16,25 @@ fn record() -> RecordView {
         ttl: 5,
         data: "192.0.2.80".into(),
         source: "stand/shop".into(),
+    }
+}
+
+fn keys() -> ZoneKeyList {
+    let key = |tag, state, until_ms| ZoneKeyView {
+        zone: "dev.example.com".into(),
+        tag,
+        algorithm: 13,
+        state,
+        until_ms,
+        since_ms: None,
+        dnskey: "257 3 13 bWFkZSB1cA==".into(),
+        ds: format!("{tag} 13 2 2bb183af"),
+    };
+    ZoneKeyList {
+        items: vec![
+            key(60485, ZoneKeyState::Active, None),
+            key(1234, ZoneKeyState::Publishing, Some(1_760_000_000_000)),
+        ],
     }
 }
 
@@ -52,5 +72,17 @@ impl Names for FakePlatform {
 
     fn remove_record<'a>(&'a self, _caller: &'a Caller, _query: RecordQuery) -> Answer<'a, ()> {
         Box::pin(ready(Ok(())))
+    }
+
+    fn keys(&self, _query: RecordsQuery) -> Answer<'_, ZoneKeyList> {
+        Box::pin(ready(Ok(keys())))
+    }
+
+    fn roll_key<'a>(&'a self, _caller: &'a Caller, _roll: KeyRoll) -> Answer<'a, ZoneKeyList> {
+        Box::pin(ready(Ok(keys())))
+    }
+
+    fn key_seen<'a>(&'a self, _caller: &'a Caller, _seen: KeySeen) -> Answer<'a, ZoneKeyList> {
+        Box::pin(ready(Ok(keys())))
     }
 }

@@ -90,3 +90,79 @@ pub struct RecordQuery {
     #[serde(default)]
     pub data: Option<String>,
 }
+
+/// What a key of a signed zone is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZoneKeyState {
+    /// It signs, and the zone above names it, or is to.
+    Active,
+    /// It is new and signs beside the active one, until everybody can know it.
+    Publishing,
+    /// It is new, and the zone above shall name it in place of the active one.
+    Waiting,
+    /// It goes, and signs beside the active one for those who remember that the zone above named it.
+    Retiring,
+}
+
+impl ZoneKeyState {
+    /// Returns the word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Publishing => "publishing",
+            Self::Waiting => "waiting",
+            Self::Retiring => "retiring",
+        }
+    }
+}
+
+/// A key of a signed zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneKeyView {
+    /// The zone, without a dot at the end.
+    pub zone: String,
+    /// The number by which signatures name it.
+    pub tag: u16,
+    /// The number of its algorithm: 13 is ECDSA P-256 with SHA-256.
+    pub algorithm: u8,
+    /// What it is good for.
+    pub state: ZoneKeyState,
+    /// When that ends by itself, in milliseconds of the Unix clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+    /// Since when the zone above is waited for, in milliseconds of the Unix clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<u64>,
+    /// The data of its DNSKEY record.
+    pub dnskey: String,
+    /// The data of the DS record that the zone above has while it names this key.
+    pub ds: String,
+}
+
+/// Keys of signed zones.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct ZoneKeyList {
+    /// Them, in the order of zones; the one that goes before the one that comes.
+    pub items: Vec<ZoneKeyView>,
+}
+
+/// Which zone's key is to be rolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRoll {
+    /// The zone.
+    pub zone: String,
+}
+
+/// That the zone above names the new key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeySeen {
+    /// The zone.
+    pub zone: String,
+    /// For how many seconds its former DS record may be remembered; a day if nothing is said.
+    #[serde(default)]
+    pub ttl: Option<u32>,
+}

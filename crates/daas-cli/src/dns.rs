@@ -1,10 +1,14 @@
 //! `daas dns <verb>`.
 
+use crate::human;
 use crate::stop::Stop;
 use crate::table::Table;
 use crate::talk::Talk;
 use clap::Subcommand;
-use daas_api::{NewRecord, RecordQuery, RecordView, RecordsQuery, ZoneView};
+use daas_api::{
+    KeyRoll, KeySeen, NewRecord, RecordQuery, RecordView, RecordsQuery, ZoneKeyList, ZoneKeyState,
+    ZoneKeyView, ZoneView,
+};
 use daas_model::visible;
 
 #[derive(Debug, Subcommand)]
@@ -44,10 +48,41 @@ pub(crate) enum DnsVerb {
         #[arg(num_args = 0.., allow_hyphen_values = true)]
         data: Vec<String>,
     },
+    /// Lists the keys of signed zones and what the zone above shall have of them, or rolls them.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_value_name = "VERB",
+        subcommand_help_heading = "Verbs"
+    )]
+    Keys {
+        /// Only those of this zone.
+        #[arg(value_name = "ZONE")]
+        zone: Option<String>,
+        #[command(subcommand)]
+        verb: Option<KeysVerb>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysVerb {
+    /// Begins to roll a zone's key: a new one signs beside it, and takes its place when nobody in the world needs it any more.
+    Roll {
+        /// The zone.
+        zone: String,
+    },
+    /// Says that the zone above names the new key, where the daemon cannot see it.
+    Seen {
+        /// The zone.
+        zone: String,
+        /// For how many seconds the old DS record may be remembered; a day without.
+        #[arg(long, value_name = "SECONDS")]
+        ttl: Option<u32>,
+    },
 }
 
 pub(crate) async fn run(verb: DnsVerb, talk: &Talk) -> Result<(), Stop> {
     match verb {
+        DnsVerb::Keys { zone, verb } => keys(zone, verb, talk).await,
         DnsVerb::Zones => zones(talk).await,
         DnsVerb::Records { zone } => {
             let records = talk.client.records(&RecordsQuery { zone }).await?.items;
@@ -96,6 +131,64 @@ fn joined(kind: &str, words: &[String]) -> String {
         }
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+async fn keys(zone: Option<String>, verb: Option<KeysVerb>, talk: &Talk) -> Result<(), Stop> {
+    let list = match verb {
+        None => talk.client.zone_keys(&RecordsQuery { zone }).await?,
+        Some(KeysVerb::Roll { zone }) => talk.client.roll_key(&KeyRoll { zone }).await?,
+        Some(KeysVerb::Seen { zone, ttl }) => talk.client.key_seen(&KeySeen { zone, ttl }).await?,
+    };
+    let now_ms = talk.terminal.now_ms();
+    talk.show(&list, || key_table(&list, now_ms))?;
+    if talk.json {
+        return Ok(());
+    }
+    if list.items.is_empty() {
+        talk.say(
+            "no zone is signed; `sign: true` below `dns.zones` in /etc/daas/daas.yaml signs one",
+        );
+    }
+    for key in &list.items {
+        if let Some(text) = advice(key) {
+            talk.say(text);
+        }
+    }
+    Ok(())
+}
+
+/// Says what is to be done about a key, if anything.
+fn advice(key: &ZoneKeyView) -> Option<String> {
+    let (zone, tag, ds) = (&key.zone, key.tag, &key.ds);
+    match key.state {
+        ZoneKeyState::Waiting => Some(format!(
+            "the zone above `{zone}` shall have `{zone}. DS {ds}` in place of the old DS record; CDS and CDNSKEY records ask it to. When it is there and the daemon does not see it: `daas dns keys seen {zone}`"
+        )),
+        ZoneKeyState::Publishing => Some(format!(
+            "key {tag} of `{zone}` has to be known everywhere before the zone above is told of it; nothing is to be done"
+        )),
+        ZoneKeyState::Active | ZoneKeyState::Retiring => None,
+    }
+}
+
+fn key_table(list: &ZoneKeyList, now_ms: u64) -> Table {
+    let mut table = Table::new(&["ZONE", "TAG", "ALGORITHM", "STATE", "UNTIL", "DS"]);
+    for key in &list.items {
+        let until = match (key.until_ms, key.since_ms) {
+            (Some(at), _) => format!("in {}", human::age(now_ms, at)),
+            (None, Some(at)) => format!("since {}", human::age(at, now_ms)),
+            (None, None) => "-".to_owned(),
+        };
+        table.row([
+            key.zone.clone(),
+            key.tag.to_string(),
+            key.algorithm.to_string(),
+            key.state.as_str().to_owned(),
+            until,
+            key.ds.clone(),
+        ]);
+    }
+    table
 }
 
 async fn zones(talk: &Talk) -> Result<(), Stop> {

@@ -2,7 +2,8 @@
 
 use crate::client::{Call, Client};
 use daas_api::{
-    Failure, NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList, endpoint,
+    Failure, KeyRoll, KeySeen, NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery,
+    ZoneKeyList, ZoneList, endpoint,
 };
 
 impl Client {
@@ -38,6 +39,33 @@ impl Client {
     /// As [`Client::zones`].
     pub async fn remove_record(&self, query: &RecordQuery) -> Result<(), Failure> {
         self.nothing(Call::new(&endpoint::DNS_RECORD_REMOVE, &[]).query(query))
+            .await
+    }
+
+    /// Returns the keys of one signed zone or of all.
+    ///
+    /// # Errors
+    /// As [`Client::zones`].
+    pub async fn zone_keys(&self, query: &RecordsQuery) -> Result<ZoneKeyList, Failure> {
+        self.get(Call::new(&endpoint::DNS_KEYS, &[]).query(query))
+            .await
+    }
+
+    /// Begins to roll the key of a zone.
+    ///
+    /// # Errors
+    /// As [`Client::zones`].
+    pub async fn roll_key(&self, roll: &KeyRoll) -> Result<ZoneKeyList, Failure> {
+        self.post(Call::new(&endpoint::DNS_KEY_ROLL, &[]), roll)
+            .await
+    }
+
+    /// Tells that the zone above names the new key.
+    ///
+    /// # Errors
+    /// As [`Client::zones`].
+    pub async fn key_seen(&self, seen: &KeySeen) -> Result<ZoneKeyList, Failure> {
+        self.post(Call::new(&endpoint::DNS_KEY_SEEN, &[]), seen)
             .await
     }
 }

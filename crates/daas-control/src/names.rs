@@ -4,11 +4,12 @@ use crate::platform::Control;
 use crate::record::StandRecord;
 use daas_api::platform::{Answer, Names};
 use daas_api::{
-    Caller, Failure, NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList,
-    ZoneView,
+    Caller, Check, CheckVerdict, Failure, KeyRoll, KeySeen, NewRecord, RecordList, RecordQuery,
+    RecordView, RecordsQuery, ZoneKeyList, ZoneKeyState, ZoneKeyView, ZoneList, ZoneView,
 };
 use daas_dns::{
-    Dns, DnsError, Name, NameError, Resource, RrType, STAND_TTL, Source, data, reverse_name,
+    Dns, DnsError, KeyState, KeyUse, Name, NameError, Resource, RrType, STAND_TTL, Source, data,
+    reverse_name,
 };
 use daas_model::StandName;
 use daas_plan::Power;
@@ -247,6 +248,82 @@ impl Names for Control {
             Ok(())
         })
     }
+
+    fn keys(&self, query: RecordsQuery) -> Answer<'_, ZoneKeyList> {
+        let keys = self.config.names.keys(query.zone.as_deref());
+        Box::pin(std::future::ready(keys))
+    }
+
+    fn roll_key<'a>(&'a self, caller: &'a Caller, roll: KeyRoll) -> Answer<'a, ZoneKeyList> {
+        Box::pin(async move {
+            let zone = Name::parse(&roll.zone).map_err(DnsError::from)?;
+            self.config.names.dns.roll_key(&zone).await?;
+            tracing::info!(%zone, by = %caller, "a key is to be rolled");
+            self.config.names.keys(Some(&roll.zone))
+        })
+    }
+
+    fn key_seen<'a>(&'a self, caller: &'a Caller, seen: KeySeen) -> Answer<'a, ZoneKeyList> {
+        Box::pin(async move {
+            let zone = Name::parse(&seen.zone).map_err(DnsError::from)?;
+            self.config.names.dns.key_seen(&zone, seen.ttl).await?;
+            tracing::info!(%zone, by = %caller, "the zone above names the new key, somebody says");
+            self.config.names.keys(Some(&seen.zone))
+        })
+    }
+}
+
+impl StandNames {
+    fn keys(&self, zone: Option<&str>) -> Result<ZoneKeyList, Failure> {
+        let zone = zone.map(Name::parse).transpose().map_err(DnsError::from)?;
+        let keys = self.dns.keys(zone.as_ref())?;
+        let items = keys.into_iter().map(key_view).collect();
+        Ok(ZoneKeyList { items })
+    }
+}
+
+impl Control {
+    /// Says which zones above have to be told of a new key, for `daas doctor`; nothing if none.
+    pub(crate) fn key_checks(&self) -> Vec<Check> {
+        let keys = self.config.names.dns.keys(None).unwrap_or_default();
+        keys.iter().filter_map(key_check).collect()
+    }
+}
+
+fn key_check(key: &KeyState) -> Option<Check> {
+    let KeyUse::Waiting { .. } = key.usage else {
+        return None;
+    };
+    let zone = bare(&key.zone);
+    Some(Check {
+        code: "dns-key".into(),
+        title: "keys of zones".into(),
+        verdict: CheckVerdict::Warn,
+        found: format!("the zone above `{zone}` does not name its new key yet"),
+        fix: Some(format!(
+            "have `{zone}. DS {}` put in place of the old DS record where `{zone}` is delegated; `daas dns keys seen {zone}` if it is there and nobody can look from here",
+            key.ds
+        )),
+    })
+}
+
+fn key_view(key: KeyState) -> ZoneKeyView {
+    let (state, until_ms, since_ms) = match key.usage {
+        KeyUse::Active => (ZoneKeyState::Active, None, None),
+        KeyUse::Publishing { until_ms } => (ZoneKeyState::Publishing, Some(until_ms), None),
+        KeyUse::Waiting { since_ms } => (ZoneKeyState::Waiting, None, Some(since_ms)),
+        KeyUse::Retiring { until_ms } => (ZoneKeyState::Retiring, Some(until_ms), None),
+    };
+    ZoneKeyView {
+        zone: bare(&key.zone),
+        tag: key.tag,
+        algorithm: key.algorithm,
+        state,
+        until_ms,
+        since_ms,
+        dnskey: key.dnskey,
+        ds: key.ds,
+    }
 }
 
 fn kind_of(text: &str) -> Result<RrType, DnsError> {
@@ -274,6 +351,39 @@ fn view(source: &Source, record: &Resource) -> RecordView {
             Source::Kept => "kept".into(),
             Source::Owner(owner) => owner.clone(),
             Source::Challenge(_) => "challenge".into(),
+            Source::Reverse(name) => format!("address of {}", bare(name)),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_doctor_says_what_the_zone_above_shall_have_while_it_is_waited_for_and_else_nothing() {
+        let key = |usage| KeyState {
+            zone: Name::parse("dev.example.com").unwrap(),
+            tag: 7,
+            algorithm: 13,
+            usage,
+            dnskey: "257 3 13 AAAA".into(),
+            ds: "7 13 2 ABCD".into(),
+        };
+        let check = key_check(&key(KeyUse::Waiting { since_ms: 1 })).unwrap();
+        assert_eq!(check.verdict, CheckVerdict::Warn);
+        let fix = check.fix.unwrap();
+        assert!(fix.contains("`dev.example.com. DS 7 13 2 ABCD`"), "{fix}");
+        assert!(
+            fix.contains("`daas dns keys seen dev.example.com`"),
+            "{fix}"
+        );
+        for usage in [
+            KeyUse::Active,
+            KeyUse::Publishing { until_ms: 1 },
+            KeyUse::Retiring { until_ms: 1 },
+        ] {
+            assert!(key_check(&key(usage)).is_none());
+        }
     }
 }

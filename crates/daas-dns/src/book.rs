@@ -5,10 +5,12 @@ use crate::data;
 use crate::embed::Embedding;
 use crate::error::DnsError;
 use crate::journal::{Difference, MOST_DIFFERENCES, Row, next_serial};
+use crate::keyring::KeyRing;
 use crate::kind::RrType;
-use crate::name::{Key, Name};
-use crate::settings::{USUAL_TTL, ZoneSettings};
-use crate::sign::{self, ZoneKey};
+use crate::name::{Key, Name, key_above};
+use crate::roll::KeyRollRecord;
+use crate::settings::ZoneSettings;
+use crate::sign;
 use crate::zone::{Node, Nodes, Zone};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -28,7 +30,7 @@ pub(crate) struct Book {
     pub(crate) settings: ZoneSettings,
     pub(crate) contents: Contents,
     pub(crate) zone: Arc<Zone>,
-    pub(crate) key: Option<ZoneKey>,
+    pub(crate) keys: Option<KeyRing>,
     /// When all signatures were made, Unix seconds.
     signed_at: u32,
 }
@@ -43,15 +45,16 @@ pub(crate) fn now_secs() -> u32 {
 }
 
 impl Book {
-    /// Opens a zone; `last` is the newest serial that anybody may have seen.
+    /// Opens a zone; `last` is the newest serial that anybody may have seen, `roll` what is recorded of its key.
     pub(crate) fn open(
         settings: ZoneSettings,
-        keys: &Path,
+        folder: &Path,
         last: Option<u32>,
+        roll: Option<KeyRollRecord>,
     ) -> Result<Self, DnsError> {
         let origin = settings.origin.clone();
-        let key = if settings.signed {
-            Some(ZoneKey::open(keys, &origin)?)
+        let keys = if settings.signed {
+            Some(KeyRing::open(folder, &origin, roll)?)
         } else {
             None
         };
@@ -61,12 +64,12 @@ impl Book {
             nodes: Nodes::new(),
             serial,
             cuts: 0,
-            signed: key.is_some(),
+            signed: keys.is_some(),
             // An address that is made on the way has no signature.
             embedding: settings
                 .embedded
                 .clone()
-                .filter(|_| key.is_none())
+                .filter(|_| keys.is_none())
                 .map(|allowed| Arc::new(Embedding { allowed })),
             journal: VecDeque::new(),
             origin,
@@ -75,11 +78,10 @@ impl Book {
             contents: Contents::default(),
             zone: Arc::new(zone),
             settings,
-            key,
+            keys,
             signed_at: now_secs(),
         };
-        let mut frame = book.frame()?;
-        frame.extend(book.key.iter().flat_map(ZoneKey::records));
+        let frame = book.frame()?;
         book.contents.replace(&Source::Zone, frame);
         let records = book.settings.records.clone();
         for record in &records {
@@ -115,22 +117,19 @@ impl Book {
         for number in [0, REFRESH, RETRY, EXPIRE, settings.negative_ttl] {
             soa.extend_from_slice(&number.to_be_bytes());
         }
-        let mut records = vec![resource(origin, RrType::SOA, USUAL_TTL, soa.into())];
+        let ttl = settings.own_ttl;
+        let mut records = vec![resource(origin, RrType::SOA, ttl, soa.into())];
         for server in &servers {
-            records.push(resource(
-                origin,
-                RrType::NS,
-                USUAL_TTL,
-                Box::from(server.wire()),
-            ));
+            records.push(resource(origin, RrType::NS, ttl, Box::from(server.wire())));
             let told = settings.records.iter().any(|record| record.name == *server);
             if server.is_within(origin) && !told {
                 for ip in &settings.addresses {
                     let (kind, data) = data::address(*ip);
-                    records.push(resource(server, kind, USUAL_TTL, data));
+                    records.push(resource(server, kind, ttl, data));
                 }
             }
         }
+        records.extend(self.keys.iter().flat_map(|keys| keys.records(ttl)));
         Ok(records)
     }
 
@@ -173,12 +172,32 @@ impl Book {
     /// Signs everything anew if signatures have become old; tells whether it did.
     pub(crate) fn renew(&mut self) -> bool {
         let now = now_secs();
-        if self.key.is_none() || now.wrapping_sub(self.signed_at) < sign::RENEWED_AFTER {
+        if self.keys.is_none() || now.wrapping_sub(self.signed_at) < sign::RENEWED_AFTER {
             return false;
         }
-        self.signed_at = now;
+        self.sign_anew();
+        true
+    }
+
+    /// Signs everything anew, with the keys of now.
+    pub(crate) fn sign_anew(&mut self) {
+        self.signed_at = now_secs();
         let names: Vec<Name> = self.contents.names().cloned().collect();
-        self.turn(&names)
+        self.turn(&names);
+    }
+
+    /// Shows what the keys want to be shown at the top of the zone.
+    pub(crate) fn frame_anew(&mut self) -> Result<(), DnsError> {
+        let frame = self.frame()?;
+        let touched = self.contents.replace(&Source::Zone, frame);
+        self.turn(&touched);
+        Ok(())
+    }
+
+    /// Returns the longest time to live of its records, in seconds.
+    pub(crate) fn longest_ttl(&self) -> u32 {
+        let ttls = self.contents.all().map(|(_, record)| record.ttl);
+        ttls.max().unwrap_or(self.settings.own_ttl)
     }
 
     fn rebuild(&mut self, touched: &[Name], serial: u32) {
@@ -199,13 +218,13 @@ impl Book {
             }
             set_node(&mut next, key, node);
         }
-        if let Some(key) = &self.key {
+        if let Some(keys) = &self.keys {
             // A cut changes what belongs to the zone below it.
             if next.cuts != self.zone.cuts {
                 changed.extend(next.nodes.keys().cloned());
             }
             changed = sign::touched(&next, &changed);
-            sign::sign(&mut next, key, &changed, now_secs());
+            sign::sign(&mut next, &keys.signers(), &changed, now_secs());
         }
         let before = changed.into_iter().map(|key| {
             let was = self.zone.nodes.get(&key).cloned();
@@ -311,12 +330,37 @@ pub(crate) fn zone_of<'a, T>(
     books: &'a BTreeMap<Arc<[u8]>, T>,
     name: &Name,
 ) -> Option<&'a Arc<[u8]>> {
-    let key = Key::of(name.wire());
-    let mut at = key.octets();
+    zone_at(books, Key::of(name.wire()).octets())
+}
+
+/// Returns the origin of the zone that records of a name and a type belong into: the DS records of a zone are its parent's (RFC 4035 section 3.1.4.1).
+pub(crate) fn zone_for<'a, T>(
+    books: &'a BTreeMap<Arc<[u8]>, T>,
+    name: &Name,
+    kind: RrType,
+) -> Option<&'a Arc<[u8]>> {
+    let own = zone_of(books, name)?;
+    if kind == RrType::DS && **own == *Key::of(name.wire()).octets() {
+        return Some(zone_above(books, own).unwrap_or(own));
+    }
+    Some(own)
+}
+
+/// Returns the origin of the zone above the one with this origin, if that is here too.
+pub(crate) fn zone_above<'a, T>(
+    books: &'a BTreeMap<Arc<[u8]>, T>,
+    origin: &[u8],
+) -> Option<&'a Arc<[u8]>> {
+    zone_at(books, key_above(origin)?)
+}
+
+/// Returns the origin of the zone that a key lies in.
+fn zone_at<'a, T>(books: &'a BTreeMap<Arc<[u8]>, T>, key: &[u8]) -> Option<&'a Arc<[u8]>> {
+    let mut at = key;
     loop {
         if let Some((origin, _)) = books.get_key_value(at) {
             return Some(origin);
         }
-        at = crate::name::key_above(at)?;
+        at = key_above(at)?;
     }
 }

@@ -36,6 +36,8 @@ pub enum Source {
     Owner(String),
     /// One challenge, by number.
     Challenge(u64),
+    /// The addresses of a name that people wrote, in reverse zones: heard only where nobody says what an address is called.
+    Reverse(Name),
 }
 
 /// All records of one zone by name and source.
@@ -145,7 +147,13 @@ impl Contents {
     pub(crate) fn node(&self, name: &Name) -> Option<Node> {
         let of_name = self.names.get(name)?;
         let mut sets: BTreeMap<RrType, RrSet> = BTreeMap::new();
-        for records in of_name.values() {
+        let mut derived = false;
+        for (source, records) in of_name {
+            let told = sets.contains_key(&RrType::PTR);
+            if matches!(source, Source::Reverse(_)) && told && !derived {
+                continue;
+            }
+            derived = matches!(source, Source::Reverse(_));
             let is_alias = records.iter().any(|record| record.kind == RrType::CNAME);
             let has_alias = sets.contains_key(&RrType::CNAME);
             if !sets.is_empty() && is_alias || has_alias {

@@ -1,4 +1,4 @@
-use crate::book::{Book, zone_of};
+use crate::book::{Book, zone_for, zone_of};
 use crate::contents::{Resource, Source, key_of};
 use crate::data;
 use crate::error::DnsError;
@@ -6,6 +6,8 @@ use crate::forward::{Forwarder, is_served};
 use crate::kind::RrType;
 use crate::name::Name;
 use crate::record::SerialRecord;
+use crate::roll::KeyRollRecord;
+use crate::rolling::Rolls;
 use crate::settings::Settings;
 use crate::zone::Table;
 use daas_store::Store;
@@ -48,6 +50,8 @@ pub(crate) struct Inner {
     /// Places for messages over UDP whose answer takes time.
     pub(crate) late: Arc<tokio::sync::Semaphore>,
     serials: Wake,
+    /// Called when a roll of a key has begun or gone on.
+    pub(crate) rolls: Wake,
     /// The serials that other servers have, where zones are pushed.
     pub(crate) pushed: tokio::sync::watch::Sender<BTreeMap<Name, u32>>,
 }
@@ -163,9 +167,16 @@ impl Dns {
                     why: "it is named twice".into(),
                 });
             }
-            books.insert(key, Book::open(zone.clone(), &settings.keys, last)?);
+            let roll = store.get::<KeyRollRecord>(&zone.origin.to_string())?;
+            let roll = roll.map(|stored| stored.value);
+            books.insert(key, Book::open(zone.clone(), &settings.keys, last, roll)?);
         }
         crate::kept::load(&store, &mut books)?;
+        let written: Vec<Name> = books
+            .values()
+            .flat_map(|book| book.contents.names().cloned())
+            .collect();
+        crate::pointers::follow(&mut books, &written);
         let forwarder = settings
             .forward
             .clone()
@@ -182,6 +193,7 @@ impl Dns {
             challenges: AtomicU64::new(1),
             late: Arc::new(tokio::sync::Semaphore::new(MOST_LATE)),
             serials: Wake::new(),
+            rolls: Wake::new(),
             pushed: tokio::sync::watch::Sender::default(),
         };
         let dns = Self {
@@ -197,6 +209,11 @@ impl Dns {
         });
         let inner = dns.inner.clone();
         tasks.start("dns signatures", move || Signatures {
+            inner: inner.clone(),
+        });
+        let inner = dns.inner.clone();
+        dns.inner.rolls.call();
+        tasks.start("dns keys", move || Rolls {
             inner: inner.clone(),
         });
         Ok(dns)
@@ -221,9 +238,9 @@ impl Dns {
             serial: book.zone.serial,
             records: book.contents.all().count(),
             ds: book
-                .key
+                .keys
                 .as_ref()
-                .map(|key| data::show(RrType::DS, &key.ds())),
+                .map(|keys| data::show(RrType::DS, &keys.wanted().ds())),
             secondaries: book.settings.secondaries.clone(),
         };
         books.values().map(state).collect()
@@ -370,7 +387,7 @@ impl Inner {
         let mut books = self.books();
         let mut by_zone: BTreeMap<Arc<[u8]>, Vec<Resource>> = BTreeMap::new();
         for record in records {
-            let zone = zone_of(&books, &record.name).cloned();
+            let zone = zone_for(&books, &record.name, record.kind).cloned();
             let Some((key, book)) = zone.and_then(|key| books.get(&key).map(|book| (key, book)))
             else {
                 return Err(DnsError::NoZone { name: record.name });

@@ -59,6 +59,27 @@ pub enum DnsError {
         /// The type.
         kind: RrType,
     },
+    /// A zone that is not signed has no keys.
+    #[error("cannot find keys of the zone `{zone}`: it is not signed")]
+    Unsigned {
+        /// The zone.
+        zone: Name,
+    },
+    /// One roll at a time.
+    #[error("cannot roll the key of `{zone}`: it is being rolled")]
+    Rolling {
+        /// The zone.
+        zone: Name,
+    },
+    /// No roll waits for the zone above.
+    #[error("cannot go on with a key of `{zone}`: no roll of it waits for the zone above")]
+    NotWaiting {
+        /// The zone.
+        zone: Name,
+    },
+    /// The daemon ends.
+    #[error("cannot sign the zone: the daemon ends")]
+    Ended,
     /// A zone that makes no sense.
     #[error("cannot serve the zone `{zone}`: {why}")]
     BadZone {
@@ -109,6 +130,10 @@ impl Explain for DnsError {
             Self::NoRecord { .. } => "dns-no-record",
             Self::Alias { .. } => "dns-alias",
             Self::Own { .. } => "dns-own",
+            Self::Unsigned { .. } => "dns-unsigned",
+            Self::Rolling { .. } => "dns-key-rolling",
+            Self::NotWaiting { .. } => "dns-key-not-waiting",
+            Self::Ended => "dns-ended",
             Self::BadZone { .. } => "dns-bad-zone",
             Self::Full { .. } => "dns-full",
             Self::Listen { .. } => "dns-listen",
@@ -123,8 +148,13 @@ impl Explain for DnsError {
             Self::NoZone { .. } | Self::UnknownZone { .. } | Self::NoRecord { .. } => {
                 Kind::NotFound
             }
-            Self::Alias { .. } | Self::Own { .. } | Self::Full { .. } => Kind::Conflict,
-            Self::Listen { .. } | Self::Key { .. } => Kind::Outside,
+            Self::Alias { .. }
+            | Self::Own { .. }
+            | Self::Full { .. }
+            | Self::Unsigned { .. }
+            | Self::Rolling { .. }
+            | Self::NotWaiting { .. } => Kind::Conflict,
+            Self::Listen { .. } | Self::Key { .. } | Self::Ended => Kind::Outside,
             Self::Records(error) => error.kind(),
         }
     }
@@ -132,6 +162,8 @@ impl Explain for DnsError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoZone { .. } | Self::UnknownZone { .. } => Some("`daas dns zones` lists the zones; more are named by `dns.zones` in /etc/daas/daas.yaml".into()),
+            Self::Unsigned { zone } => Some(format!("`sign: true` below `dns.zones.{}` signs it", zone.bare())),
+            Self::Rolling { .. } | Self::NotWaiting { .. } => Some("`daas dns keys` tells how far it is, and what it waits for".into()),
             Self::Type { .. } => Some("for example A, AAAA, CNAME, TXT, MX, SRV, CAA, or TYPE65280 with data in the form of RFC 3597".into()),
             Self::Alias { name, .. } => Some(format!("`daas dns records` shows what `{name}` has; remove it first, or choose another name")),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {

@@ -1,6 +1,6 @@
 //! Records that people and programs keep: written to the store first, answered then.
 
-use crate::book::{Book, zone_of};
+use crate::book::{Book, zone_for};
 use crate::contents::{Resource, Source, key_of};
 use crate::data::{self, Data};
 use crate::dns::{Dns, Inner};
@@ -82,7 +82,7 @@ impl Dns {
         let _turn = self.inner.keeping.lock().await;
         let (origin, edits) = {
             let books = self.inner.books();
-            let book = book_of(&books, &record.name)?;
+            let book = book_of(&books, &record.name, record.kind)?;
             book.check(&record)?;
             let mut sets = kept_sets(book, &record.name);
             check_alias(&sets, &record)?;
@@ -110,7 +110,7 @@ impl Dns {
         let _turn = self.inner.keeping.lock().await;
         let (origin, edits) = {
             let books = self.inner.books();
-            let book = book_of(&books, name)?;
+            let book = book_of(&books, name, kind)?;
             let missing = || DnsError::NoRecord {
                 name: name.clone(),
                 kind,
@@ -131,8 +131,12 @@ impl Dns {
     }
 }
 
-fn book_of<'a>(books: &'a BTreeMap<Arc<[u8]>, Book>, name: &Name) -> Result<&'a Book, DnsError> {
-    zone_of(books, name)
+fn book_of<'a>(
+    books: &'a BTreeMap<Arc<[u8]>, Book>,
+    name: &Name,
+    kind: RrType,
+) -> Result<&'a Book, DnsError> {
+    zone_for(books, name, kind)
         .and_then(|key| books.get(key))
         .ok_or_else(|| DnsError::NoZone { name: name.clone() })
 }
@@ -185,10 +189,10 @@ impl Inner {
         self.has_room(origin, &edits)?;
         self.store.commit(batch).await?;
         self.change(|books| {
+            let names: BTreeSet<Name> = edits.keys().map(|(name, _)| name.clone()).collect();
             let Some(book) = books.get_mut(&key_of(origin)) else {
                 return;
             };
-            let names: BTreeSet<Name> = edits.keys().map(|(name, _)| name.clone()).collect();
             for name in &names {
                 let mut sets = kept_sets(book, name);
                 for ((_, kind), set) in
@@ -207,7 +211,9 @@ impl Inner {
                 let records = records.collect();
                 book.contents.replace_name(&Source::Kept, name, records);
             }
-            book.turn(&names.into_iter().collect::<Vec<_>>());
+            let names: Vec<Name> = names.into_iter().collect();
+            book.turn(&names);
+            crate::pointers::follow(books, &names);
         });
         Ok(())
     }

@@ -110,6 +110,14 @@ impl Name {
         self.labels().count()
     }
 
+    /// Returns the text of the name without its last dot, as people and files write it.
+    #[must_use]
+    pub fn bare(&self) -> String {
+        let mut text = self.to_string();
+        text.pop();
+        text
+    }
+
     /// Returns the name without its first label; nothing for the root.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {

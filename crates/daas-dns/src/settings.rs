@@ -1,6 +1,7 @@
 use crate::contents::Resource;
 use crate::forward::ForwardSettings;
 use crate::name::Name;
+use crate::roll::RollSettings;
 use crate::tsig::TsigKey;
 use daas_model::Subnet;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub forward: Option<ForwardSettings>,
     /// Keys that peers share with us.
     pub tsig: Vec<TsigKey>,
+    /// How rolls of keys are timed.
+    pub rolls: RollSettings,
 }
 
 impl Default for Settings {
@@ -39,6 +42,7 @@ impl Default for Settings {
             clients: Vec::new(),
             forward: None,
             tsig: Vec::new(),
+            rolls: RollSettings::default(),
         }
     }
 }
@@ -58,6 +62,8 @@ pub struct ZoneSettings {
     pub embedded: Option<Vec<Subnet>>,
     /// Records of the configuration.
     pub records: Vec<Resource>,
+    /// Seconds that others may keep the zone's own records: SOA, NS, keys.
+    pub own_ttl: u32,
     /// Seconds that others may keep a negative answer.
     pub negative_ttl: u32,
     /// Whether the zone is signed (DNSSEC).
@@ -87,6 +93,7 @@ impl ZoneSettings {
             mailbox: None,
             embedded: None,
             records: Vec::new(),
+            own_ttl: USUAL_TTL,
             negative_ttl: NEGATIVE_TTL,
             signed: false,
             secondaries: Vec::new(),

@@ -1,8 +1,7 @@
 //! Signing of zones in the process (RFC 4033 to 4035, ECDSA P-256 by RFC 6605): what changes is signed anew, nothing else.
 //!
-//! One key signs everything (a combined key, RFC 6781 section 3.1.4.1): its private half never leaves the machine that serves, so a second one would guard nothing.
+//! One key signs everything (`crate::keyring`: two while it is rolled; a combined key, RFC 6781 section 3.1.4.1): its private half never leaves the machine that serves, so a second one would guard nothing.
 
-use crate::contents::Resource;
 use crate::data::Data;
 use crate::error::DnsError;
 use crate::kind::RrType;
@@ -18,11 +17,11 @@ use std::fmt;
 use std::io::Write;
 use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The number of ECDSA with P-256 and SHA-256 (RFC 6605).
-const ALGORITHM: u8 = 13;
+pub(crate) const ALGORITHM: u8 = 13;
 /// A zone key that its parent knows the digest of (RFC 4034 section 2.1.1, RFC 3757).
 const FLAGS: u16 = 257;
 /// Seconds that a signature is older than it is, for clocks that are behind.
@@ -32,7 +31,7 @@ const HOLDS: u32 = 14 * 86_400;
 /// Age in seconds at which all signatures of a zone are made anew.
 pub(crate) const RENEWED_AFTER: u32 = 6 * 86_400;
 
-/// The key of a zone.
+/// A key of a zone.
 pub(crate) struct ZoneKey {
     pair: EcdsaKeyPair,
     random: SystemRandom,
@@ -52,27 +51,28 @@ impl fmt::Debug for ZoneKey {
 }
 
 impl ZoneKey {
-    /// Reads the key of a zone, or makes one: folder 0700, file 0600.
-    pub(crate) fn open(folder: &Path, origin: &Name) -> Result<Self, DnsError> {
-        let path = path_of(folder, origin);
-        let fault = |action, source: Box<dyn std::error::Error + Send + Sync>| DnsError::Key {
-            action,
-            path: path.clone(),
-            source,
-        };
-        match std::fs::read(&path) {
-            Ok(octets) => Self::of(&octets, origin).map_err(|e| fault("understand", e.into())),
+    /// Reads a key of a zone, or makes one: folder 0700, file 0600.
+    pub(crate) fn open(path: &Path, origin: &Name) -> Result<Self, DnsError> {
+        let fault = |action, source| fault(action, path, source);
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => Self::read(path, origin),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let made = EcdsaKeyPair::generate_pkcs8(
                     &ECDSA_P256_SHA256_FIXED_SIGNING,
                     &SystemRandom::new(),
                 )
                 .map_err(|_| fault("make", "the system gives no random numbers".into()))?;
-                keep(folder, &path, made.as_ref()).map_err(|e| fault("keep", e.into()))?;
+                keep(path, made.as_ref()).map_err(|e| fault("keep", e.into()))?;
                 Self::of(made.as_ref(), origin).map_err(|e| fault("understand", e.into()))
             }
             Err(error) => Err(fault("read", error.into())),
         }
+    }
+
+    /// Reads a key of a zone that must be there.
+    pub(crate) fn read(path: &Path, origin: &Name) -> Result<Self, DnsError> {
+        let octets = std::fs::read(path).map_err(|e| fault("read", path, e.into()))?;
+        Self::of(&octets, origin).map_err(|e| fault("understand", path, e.into()))
     }
 
     fn of(octets: &[u8], origin: &Name) -> Result<Self, String> {
@@ -92,28 +92,43 @@ impl ZoneKey {
         })
     }
 
-    /// Returns the records that the top of the zone has of the key: itself, and what the parent should have (RFC 7344).
-    pub(crate) fn records(&self) -> Vec<Resource> {
-        let record = |kind, data| Resource {
-            name: self.origin.clone(),
-            kind,
-            ttl: USUAL_TTL,
-            data,
-        };
-        vec![
-            record(RrType::DNSKEY, self.public.clone()),
-            record(RrType::CDNSKEY, self.public.clone()),
-            record(RrType::CDS, self.ds()),
-        ]
+    /// Returns the number by which signatures name it.
+    pub(crate) fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// Returns the data of its DNSKEY record.
+    pub(crate) fn dnskey(&self) -> &[u8] {
+        &self.public
     }
 
     /// Returns the data of the DS record that belongs into the parent (RFC 4034 section 5.1.4, SHA-256 by RFC 4509).
     pub(crate) fn ds(&self) -> Data {
+        self.digested(2, &digest::SHA256)
+    }
+
+    /// Returns the data of its DS record by another digest: 2 is SHA-256, 4 is SHA-384 (RFC 6605); nothing for others.
+    pub(crate) fn digest(&self, kind: u8) -> Option<Data> {
+        match kind {
+            2 => Some(self.ds()),
+            4 => Some(self.digested(4, &digest::SHA384)),
+            _ => None,
+        }
+    }
+
+    /// Tells whether the data of a DS record is about this key.
+    pub(crate) fn is_named_by(&self, ds: &[u8]) -> bool {
+        ds.get(3)
+            .and_then(|kind| self.digest(*kind))
+            .is_some_and(|own| *own == *ds)
+    }
+
+    fn digested(&self, kind: u8, by: &'static digest::Algorithm) -> Data {
         let mut covered = self.origin.wire().to_vec();
         covered.extend_from_slice(&self.public);
         let mut data = self.tag.to_be_bytes().to_vec();
-        data.extend_from_slice(&[ALGORITHM, 2]);
-        data.extend_from_slice(digest::digest(&digest::SHA256, &covered).as_ref());
+        data.extend_from_slice(&[ALGORITHM, kind]);
+        data.extend_from_slice(digest::digest(by, &covered).as_ref());
         data.into()
     }
 
@@ -154,11 +169,23 @@ impl ZoneKey {
     }
 }
 
-fn path_of(folder: &Path, origin: &Name) -> PathBuf {
+fn fault(
+    action: &'static str,
+    path: &Path,
+    source: Box<dyn std::error::Error + Send + Sync>,
+) -> DnsError {
+    DnsError::Key {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Returns what a zone is called in names of files.
+pub(crate) fn file_of(origin: &Name) -> String {
     // A name has no `/` outside of escapes, and escapes are digits but for seven signs; a slash is written `\047` by nobody, so it is replaced.
-    let name: String = origin
-        .to_string()
-        .trim_end_matches('.')
+    origin
+        .bare()
         .chars()
         .map(|c| {
             if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
@@ -167,11 +194,11 @@ fn path_of(folder: &Path, origin: &Name) -> PathBuf {
                 '+'
             }
         })
-        .collect();
-    folder.join(format!("zone-{name}.key"))
+        .collect()
 }
 
-fn keep(folder: &Path, path: &Path, octets: &[u8]) -> std::io::Result<()> {
+fn keep(path: &Path, octets: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -224,8 +251,8 @@ pub(crate) fn touched(zone: &Zone, changed: &BTreeSet<Arc<[u8]>>) -> BTreeSet<Ar
     all
 }
 
-/// Signs the nodes of `keys`; sets that have signatures keep them.
-pub(crate) fn sign(zone: &mut Zone, key: &ZoneKey, keys: &BTreeSet<Arc<[u8]>>, now: u32) {
+/// Signs the nodes at `places` with each of `keys`; sets that have signatures keep them.
+pub(crate) fn sign(zone: &mut Zone, keys: &[&ZoneKey], places: &BTreeSet<Arc<[u8]>>, now: u32) {
     let soa = zone.soa();
     let minimum = soa.as_ref().and_then(|soa| {
         soa.data
@@ -235,7 +262,7 @@ pub(crate) fn sign(zone: &mut Zone, key: &ZoneKey, keys: &BTreeSet<Arc<[u8]>>, n
     let ttl = minimum
         .unwrap_or(USUAL_TTL)
         .min(soa.map_or(USUAL_TTL, |soa| soa.ttl));
-    for at in keys {
+    for at in places {
         let Some(node) = zone.nodes.get(at) else {
             continue;
         };
@@ -253,7 +280,8 @@ pub(crate) fn sign(zone: &mut Zone, key: &ZoneKey, keys: &BTreeSet<Arc<[u8]>>, n
                 if is_cut && !matches!(set.kind, RrType::DS | RrType::NSEC) {
                     set.signatures.clear();
                 } else if set.signatures.is_empty() {
-                    set.signatures = vec![key.sign(&node.name, set, now)];
+                    let made = keys.iter().map(|key| key.sign(&node.name, set, now));
+                    set.signatures = made.collect();
                 }
             }
         }
@@ -369,16 +397,14 @@ mod tests {
     fn a_key_is_made_once_and_closed_to_others() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("dns");
+        let path = folder.join("zone-example.test.key");
         let origin = Name::parse("example.test").unwrap();
-        let first = ZoneKey::open(&folder, &origin).unwrap();
-        let again = ZoneKey::open(&folder, &origin).unwrap();
+        let first = ZoneKey::open(&path, &origin).unwrap();
+        let again = ZoneKey::open(&path, &origin).unwrap();
         assert_eq!(first.ds(), again.ds());
         let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
-        assert_eq!(
-            (mode(&folder), mode(&path_of(&folder, &origin))),
-            (0o700, 0o600)
-        );
-        std::fs::write(path_of(&folder, &origin), b"half").unwrap();
-        assert!(ZoneKey::open(&folder, &origin).is_err());
+        assert_eq!((mode(&folder), mode(&path)), (0o700, 0o600));
+        std::fs::write(&path, b"half").unwrap();
+        assert!(ZoneKey::open(&path, &origin).is_err());
     }
 }

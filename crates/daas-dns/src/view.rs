@@ -40,8 +40,7 @@ impl<'a> Asked<'a> {
     /// Returns the name that is asked for, in small letters and without its last dot.
     #[must_use]
     pub fn host(&self) -> String {
-        let name = Name::from_checked_wire(self.request.question.wire()).to_string();
-        name.trim_end_matches('.').to_owned()
+        Name::from_checked_wire(self.request.question.wire()).bare()
     }
 
     /// Answers that the name has these addresses, and nothing else.

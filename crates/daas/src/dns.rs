@@ -31,7 +31,7 @@ pub(crate) struct DnsText {
 }
 
 /// One of `dns.zones`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ZoneText {
     servers: Vec<String>,
@@ -45,7 +45,7 @@ struct ZoneText {
 }
 
 /// Another server that gets what the zone has.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PushText {
     server: SocketAddr,
@@ -94,7 +94,7 @@ impl DnsText {
         let private = private.map_err(|e| ("dns.private", e.into()))?;
         let mut zones = Vec::new();
         for (name, text) in self.zones {
-            zones.push(text.read(&name).map_err(|e| ("dns.zones", e))?);
+            zones.extend(text.read_all(&name).map_err(|e| ("dns.zones", e))?);
         }
         if !zones
             .iter()
@@ -122,6 +122,26 @@ impl DnsText {
 }
 
 impl ZoneText {
+    /// Returns the zone of a name, or the reverse zones of a block of addresses.
+    fn read_all(
+        self,
+        name: &str,
+    ) -> Result<Vec<ZoneSettings>, Box<dyn std::error::Error + Send + Sync>> {
+        if !name.contains('/') {
+            return Ok(vec![self.read(name)?]);
+        }
+        let origins = daas_dns::reverse_zones(Subnet::parse(name)?)?;
+        match origins.len() {
+            0 => Err(format!("`{name}` would be more than 64 reverse zones: name it by a prefix at a dot (/8, /16, /24; for IPv6 a multiple of 4), or by fewer addresses").into()),
+            1 => Ok(vec![self.read(&origins[0].to_string())?]),
+            _ if !self.records.is_empty() => Err(format!("`{name}` is {} reverse zones, so `records` belong to none of them: name the zones one by one", origins.len()).into()),
+            _ => origins
+                .iter()
+                .map(|origin| self.clone().read(&origin.to_string()))
+                .collect(),
+        }
+    }
+
     fn read(self, name: &str) -> Result<ZoneSettings, Box<dyn std::error::Error + Send + Sync>> {
         let origin = Name::parse(name)?;
         let mut zone = ZoneSettings::new(origin.clone());
@@ -194,6 +214,9 @@ impl Names {
         let mut zones = config.zones.clone();
         for zone in &mut zones {
             zone.addresses.clone_from(&addresses);
+            if is_reverse(&zone.origin) && zone.servers.is_empty() {
+                serve_by(zone, &config.zone)?;
+            }
             if zone.origin == config.zone {
                 zone.embedded = Some(addresses.iter().filter_map(|ip| alone(*ip)).collect());
             }
@@ -201,13 +224,7 @@ impl Names {
         for origin in daas_dns::reverse_zones(stands).map_err(daas_dns::DnsError::from)? {
             if !zones.iter().any(|zone| zone.origin == origin) {
                 let mut zone = ZoneSettings::new(origin);
-                zone.servers = vec![config.zone.child("ns").map_err(daas_dns::DnsError::from)?];
-                zone.mailbox = Some(
-                    config
-                        .zone
-                        .child("hostmaster")
-                        .map_err(daas_dns::DnsError::from)?,
-                );
+                serve_by(&mut zone, &config.zone)?;
                 zones.push(zone);
             }
         }
@@ -225,6 +242,7 @@ impl Names {
             clients: config.clients.clone(),
             tsig: keys,
             forward: Some(forward),
+            rolls: daas_dns::RollSettings::default(),
         };
         Ok(Self {
             dns: Dns::open(settings, store, tasks)?,
@@ -245,6 +263,12 @@ impl Names {
     /// Returns the name server itself.
     pub(crate) fn server(&self) -> &Dns {
         &self.dns
+    }
+
+    /// Returns where it listens.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let bound = self.bound.iter();
+        bound.map(|bound| bound.address().to_string()).collect()
     }
 
     /// Returns the zone of the stands.
@@ -314,6 +338,20 @@ impl DnsConfig {
         }
         outside
     }
+}
+
+fn is_reverse(zone: &Name) -> bool {
+    let name = zone.to_string();
+    name.ends_with(".in-addr.arpa.") || name.ends_with(".ip6.arpa.")
+}
+
+/// Lets a reverse zone have the server and the mailbox of the zone of stands: nobody has a host called `ns.1.168.192.in-addr.arpa`.
+fn serve_by(zone: &mut ZoneSettings, by: &Name) -> Result<(), daas_dns::DnsError> {
+    zone.servers = vec![by.child("ns")?];
+    if zone.mailbox.is_none() {
+        zone.mailbox = Some(by.child("hostmaster")?);
+    }
+    Ok(())
 }
 
 /// Refuses a push whose key is in no file: an update without one would be refused there, again and again.
@@ -388,6 +426,32 @@ mod tests {
 
     fn read(text: &str) -> Result<DnsConfig, Fault> {
         serde_saphyr::from_str::<DnsText>(text).unwrap().read(None)
+    }
+
+    #[test]
+    fn a_block_of_addresses_names_its_reverse_zones() {
+        let names = |text: &str| -> Vec<String> {
+            let zones = read(text).unwrap().zones;
+            zones.iter().map(|zone| zone.origin.to_string()).collect()
+        };
+        assert_eq!(
+            names("zones: {192.168.2.0/23: {}, 'fd00:1::/32': {}}"),
+            [
+                "2.168.192.in-addr.arpa.",
+                "3.168.192.in-addr.arpa.",
+                "1.0.0.0.0.0.d.f.ip6.arpa.",
+                "daas.internal."
+            ]
+        );
+        for (block, part) in [
+            ("10.0.0.0/9: {}", "more than 64"),
+            ("10.0.0.0/33: {}", "10.0.0.0/33"),
+            ("192.168.2.0/23: {records: ['1 PTR a.test.']}", "one by one"),
+        ] {
+            let (key, error) = read(&format!("zones: {{{block}}}")).unwrap_err();
+            assert_eq!(key, "dns.zones");
+            assert!(error.to_string().contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn names_follow_stands(program: &Path) -> Result<()> {
     let server = free_address()?;
     let configuration = format!(
-        "  spares: 0\ndns:\n  listen: ['{server}']\n  zone: dev.example.test\n  address: [192.0.2.80]\n  zones: {{office.test: {{records: ['www A 192.0.2.7']}}}}\n"
+        "  spares: 0\ndns:\n  listen: ['{server}']\n  zone: dev.example.test\n  address: [192.0.2.80]\n  zones: {{office.test: {{records: ['www A 192.0.2.7', 'www AAAA 2001:db8::7']}}, 192.0.2.0/24: {{}}, '2001:db8::/32': {{}}}}\n"
     );
     let mut bed = Bed::configured(program, &configuration)?;
     let project = bed.project(&format!(
@@ -37,6 +37,9 @@ pub fn names_follow_stands(program: &Path) -> Result<()> {
     eventually(server, &["direct.shop-7.dev.example.test", "A"], &address)?;
     eventually(server, &["-x", &address], "direct.shop-7.dev.example.test.")?;
     eventually(server, &["www.office.test", "A"], "192.0.2.7")?;
+    for of_www in ["192.0.2.7", "2001:db8::7"] {
+        eventually(server, &["-x", of_www], "www.office.test.")?;
+    }
     eventually(server, &["x.10-1-2-3.dev.example.test", "A"], "10.1.2.3")?;
     ensure!(
         status(server, "web.shop-8.dev.example.test")? == "NXDOMAIN",
@@ -46,6 +49,7 @@ pub fn names_follow_stands(program: &Path) -> Result<()> {
     let record = json!({"name": "printer.office.test", "type": "A", "data": "192.0.2.30"});
     bed.api().post("/dns/records", &record)?;
     eventually(server, &["printer.office.test", "A"], "192.0.2.30")?;
+    eventually(server, &["-x", "192.0.2.30"], "printer.office.test.")?;
 
     bed.daemon.kill()?;
     bed.daemon.start_again()?;
@@ -65,10 +69,21 @@ pub fn names_follow_stands(program: &Path) -> Result<()> {
         "a record that is forgotten is answered"
     );
 
+    ensure!(
+        status(server, "30.2.0.192.in-addr.arpa")? == "NXDOMAIN",
+        "the address of a record that is forgotten has a name"
+    );
+
     bed.api().down("shop-7")?;
     let until = Instant::now() + PATIENCE;
-    for name in ["shop-7", "web.shop-7", "direct.shop-7"] {
-        while status(server, &format!("{name}.dev.example.test"))? != "NXDOMAIN" {
+    let mut octets: Vec<&str> = address.split('.').collect();
+    octets.reverse();
+    let gone = ["shop-7", "web.shop-7", "direct.shop-7"]
+        .map(|name| format!("{name}.dev.example.test"))
+        .into_iter()
+        .chain([format!("{}.in-addr.arpa", octets.join("."))]);
+    for name in gone {
+        while status(server, &name)? != "NXDOMAIN" {
             ensure!(
                 Instant::now() < until,
                 "{name} is answered after its stand is gone"

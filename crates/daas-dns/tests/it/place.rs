@@ -19,7 +19,8 @@ pub(crate) struct Place {
     pub(crate) store: Store,
     tasks: Supervisor,
     runtime: tokio::runtime::Runtime,
-    _dir: tempfile::TempDir,
+    /// The folder of keys, where it is nobody else's.
+    dir: Option<tempfile::TempDir>,
 }
 
 impl Drop for Place {
@@ -36,14 +37,22 @@ impl Place {
     }
 
     /// Serves the zones with the records of a store.
-    pub(crate) fn on(store: Store, mut settings: Settings) -> Self {
+    pub(crate) fn on(store: Store, settings: Settings) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("dns");
+        let mut place = Self::with_keys(store, settings, &keys);
+        place.dir = Some(dir);
+        place
+    }
+
+    /// Serves the zones with the records of a store and the keys of a folder.
+    pub(crate) fn with_keys(store: Store, mut settings: Settings, keys: &std::path::Path) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        settings.keys = dir.path().join("dns");
+        settings.keys = keys.to_owned();
         let tasks = Supervisor::new();
         let (dns, address) = {
             let _inside = runtime.enter();
@@ -59,7 +68,7 @@ impl Place {
             store,
             tasks,
             runtime,
-            _dir: dir,
+            dir: None,
         }
     }
 

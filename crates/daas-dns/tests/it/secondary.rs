@@ -1,110 +1,30 @@
 //! BIND as a secondary: takes the zone, hears of changes, and fetches what has changed.
 
-use crate::keys::{key, of_bind};
-use crate::place::{Place, SOON, resource, run, zone_of};
+use crate::keys::key;
+use crate::named::{Named, free_port};
+use crate::place::{Place, SOON, resource, zone_of};
 use daas_dns::{Name, Settings};
-use std::fs::File;
-use std::net::{TcpListener, UdpSocket};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
-/// A `named` that holds copies.
-struct Named {
-    child: Child,
-    port: u16,
-    dir: tempfile::TempDir,
+/// Starts one that holds a copy.
+fn copy(primary: u16, port: u16) -> Named {
+    let zone = format!(
+        "type secondary; primaries {{ 127.0.0.1 port {primary} key \"xfer\"; }}; file \"copy\"; masterfile-format text;"
+    );
+    with(port, &zone, "")
 }
 
-impl Drop for Named {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts one that holds the zone itself, with a record of its own, and takes updates of the key.
+fn primary(port: u16) -> Named {
+    with(
+        port,
+        "type primary; file \"zone\"; allow-update { key \"xfer\"; };",
+        "$TTL 60\n@ SOA ns root 1 60 60 600 1\n@ NS ns\nns A 127.0.0.1\nwww A 192.0.2.1\n",
+    )
 }
 
-/// Returns a port of loopback that is free for UDP and TCP.
-fn free_port() -> u16 {
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = tcp.local_addr().unwrap();
-    UdpSocket::bind(address).unwrap();
-    address.port()
-}
-
-impl Named {
-    fn start(primary: u16, port: u16) -> Self {
-        let zone = format!(
-            "type secondary; primaries {{ 127.0.0.1 port {primary} key \"xfer\"; }}; file \"copy\"; masterfile-format text;"
-        );
-        Self::with(port, &zone, "")
-    }
-
-    /// Starts one that holds the zone itself, with a record of its own, and takes updates of the key.
-    fn primary(port: u16) -> Self {
-        Self::with(
-            port,
-            "type primary; file \"zone\"; allow-update { key \"xfer\"; };",
-            "$TTL 60\n@ SOA ns root 1 60 60 600 1\n@ NS ns\nns A 127.0.0.1\nwww A 192.0.2.1\n",
-        )
-    }
-
-    fn with(port: u16, zone: &str, file: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().display();
-        std::fs::write(dir.path().join("zone"), file).unwrap();
-        let configuration = format!(
-            "{key}options {{ directory \"{place}\"; pid-file none; session-keyfile none; managed-keys-directory \"{place}\"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no; dnssec-validation no; }};\n\
-             controls {{ }};\n\
-             zone \"example.test\" {{ {zone} }};\n",
-            key = of_bind("xfer"),
-        );
-        let file = dir.path().join("named.conf");
-        std::fs::write(&file, configuration).unwrap();
-        let log = File::create(dir.path().join("log")).unwrap();
-        let child = Command::new("/usr/sbin/named")
-            .args(["-g", "-c"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("named (bind9)");
-        Self { child, port, dir }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
-    }
-
-    fn dig(&self, arguments: &[&str]) -> String {
-        run(
-            "dig",
-            &[
-                &[
-                    "@127.0.0.1",
-                    "-p",
-                    &self.port.to_string(),
-                    "+tries=1",
-                    "+time=2",
-                    "+short",
-                ],
-                arguments,
-            ]
-            .concat(),
-        )
-    }
-
-    fn wait_for(&self, arguments: &[&str], expected: &str) {
-        let until = Instant::now() + SOON;
-        while self.dig(arguments).trim() != expected {
-            assert!(
-                Instant::now() < until,
-                "{arguments:?} is not {expected}: {}\n{}",
-                self.dig(arguments),
-                self.log()
-            );
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    }
+fn with(port: u16, zone: &str, file: &str) -> Named {
+    let zone = format!("zone \"example.test\" {{ {zone} }};\n");
+    Named::of(port, &zone, "recursion no; dnssec-validation no;", file)
 }
 
 #[test]
@@ -122,7 +42,7 @@ fn bind_takes_the_zone_hears_of_changes_and_fetches_the_difference() {
         tsig: vec![key("xfer", "hmac-sha256")],
         ..Settings::default()
     });
-    let named = Named::start(place.address.port(), port);
+    let named = copy(place.address.port(), port);
     named.wait_for(&["host-3999.example.test", "A"], "10.1.15.249");
     let origin = Name::parse("example.test").unwrap();
     place
@@ -161,7 +81,7 @@ fn bind_takes_the_zone_hears_of_changes_and_fetches_the_difference() {
 #[test]
 fn what_a_zone_has_is_pushed_to_bind_and_what_goes_goes_there_even_over_a_restart() {
     let port = free_port();
-    let named = Named::primary(port);
+    let named = primary(port);
     named.wait_for(&["www.example.test", "A"], "192.0.2.1");
     let store = daas_store::Store::in_memory().unwrap();
     let settings = || {

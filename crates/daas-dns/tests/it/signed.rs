@@ -163,7 +163,7 @@ fn changes_are_signed_as_they_come_and_the_chain_stays_closed() {
 }
 
 /// Hands the whole zone to `dnssec-verify` and `ldns-verify-zone`, which check every signature and the whole chain.
-fn verify(place: &Place) {
+pub(crate) fn verify(place: &Place) {
     let zone = place.dig(&["example.test", "AXFR", "+noall", "+answer", "+onesoa"]);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("zone");
