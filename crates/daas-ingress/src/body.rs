@@ -6,17 +6,11 @@ use crate::backend::Lent;
 use crate::compress::Squeeze;
 use crate::visit::Busy;
 use bytes::Bytes;
+use daas_http::Upload;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::error::Error;
-use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep};
-
-/// What one byte pays for: 1,024 bytes are one second.
-const PER_BYTE: Duration = Duration::from_nanos(1_000_000_000 / 1024);
 
 pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
 
@@ -25,23 +19,15 @@ pub(crate) enum FrontBody {
     /// None.
     Empty,
     /// What the visitor sends.
-    Visitor(Box<Timed>),
+    Visitor(Limited),
 }
 
 impl FrontBody {
-    /// Takes a visitor's body; `most` is how many bytes it may have, `patience` how long it may keep us waiting in all, over what its bytes
-    /// pay for (threat S19).
-    pub(crate) fn of(body: Incoming, most: u64, patience: Duration) -> Self {
-        if body.is_end_stream() {
-            return Self::Empty;
-        }
-        Self::Visitor(Box::new(Timed {
-            body,
-            room: most,
-            left: patience,
-            most: patience,
-            waiting: None,
-        }))
+    /// Takes a visitor's body, which may have `most` bytes.
+    pub(crate) fn of(body: Option<Box<Upload>>, most: u64) -> Self {
+        body.map_or(Self::Empty, |body| {
+            Self::Visitor(Limited { body, room: most })
+        })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -49,52 +35,26 @@ impl FrontBody {
     }
 }
 
-/// A visitor's body, with its timer and its limit.
-pub(crate) struct Timed {
-    body: Incoming,
+/// A visitor's body, with its limit.
+pub(crate) struct Limited {
+    body: Box<Upload>,
     room: u64,
-    left: Duration,
-    most: Duration,
-    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-impl Timed {
+impl Limited {
     fn poll_next(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Ready(frame) => {
-                if let Some((since, _)) = self.waiting.take() {
-                    self.left = self.left.saturating_sub(since.elapsed());
-                }
-                let frame = match frame {
-                    Some(Ok(frame)) => frame,
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                    None => return Poll::Ready(None),
-                };
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                let bytes = u32::try_from(length).unwrap_or(u32::MAX);
-                self.left = self
-                    .left
-                    .saturating_add(PER_BYTE.saturating_mul(bytes))
-                    .min(self.most);
-                match self.room.checked_sub(length as u64) {
-                    Some(room) => self.room = room,
-                    None => return Poll::Ready(Some(Err(TooLarge.into()))),
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Pending => {
-                let left = self.left;
-                let (_, sleep) = self
-                    .waiting
-                    .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
-                ready!(sleep.as_mut().poll(context));
-                let slow = io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly");
-                Poll::Ready(Some(Err(slow.into())))
-            }
+        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)?) else {
+            return Poll::Ready(None);
+        };
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match self.room.checked_sub(length as u64) {
+            Some(room) => self.room = room,
+            None => return Poll::Ready(Some(Err(TooLarge.into()))),
         }
+        Poll::Ready(Some(Ok(frame)))
     }
 }
 
@@ -113,21 +73,21 @@ impl Body for FrontBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Visitor(timed) => timed.poll_next(context),
+            Self::Visitor(limited) => limited.poll_next(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Visitor(timed) => timed.body.is_end_stream(),
+            Self::Visitor(limited) => limited.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Visitor(timed) => timed.body.size_hint(),
+            Self::Visitor(limited) => limited.body.size_hint(),
         }
     }
 }

@@ -3,25 +3,18 @@
 //! One task accepts and hands connections out in turn; every worker is a thread with a runtime of its own, so that a request is read,
 //! sent, answered and written without leaving its core.
 
-use crate::gathering::Gathering;
 use crate::pass;
 use crate::proxy::Proxy;
+use crate::talk::Talk;
 use crate::tls::Spoken;
 use crate::visit::Visit;
-use crate::wire::{Timers, Wire};
+use crate::wire::Timers;
 use bytes::BytesMut;
 use daas_model::Subnet;
 use daas_tasks::{Bans, Counted, Crowd, Shutdown, Supervisor};
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -36,12 +29,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BACKLOG: i32 = 4096;
 /// How every connection of HTTP/2 begins (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long connections that ask nothing are kept at the end, for the request that may be on its way.
-const LAST_CALL: Duration = Duration::from_millis(700);
 /// How long requests that are under way may take at the end.
 const DRAIN: Duration = Duration::from_secs(6);
-/// The most bytes of a body that are read at once, and of a head with it.
-const MOST_READ: usize = 256 * 1024;
 
 /// An address at which connections are taken.
 #[derive(Debug)]
@@ -384,66 +373,21 @@ impl Work {
     ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let signals = visit.signals.clone();
-        let proxy = self.proxy.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (proxy, visit) = (proxy.clone(), visit.clone());
-            async move { Ok::<_, Infallible>(proxy.answer(visit, request).await) }
-        });
+        let talk = Talk {
+            wire: (stream, front),
+            visit,
+            proxy: self.proxy.clone(),
+            timers: self.timers,
+        };
         let ended = match spoken {
             Spoken::Nothing => return,
-            Spoken::Http1 => {
-                let mut builder = http1::Builder::new();
-                // The clocks of the wire stand in for hyper's.
-                builder
-                    .header_read_timeout(None)
-                    .half_close(false)
-                    .max_buf_size(MOST_READ);
-                let connection = builder
-                    .serve_connection(Wire::http1(stream, front, signals, self.timers), service)
-                    .with_upgrades();
-                let mut connection = pin!(connection);
-                tokio::select! {
-                    ended = connection.as_mut() => ended,
-                    () = last_call(&shutdown) => {
-                        connection.as_mut().graceful_shutdown();
-                        connection.await
-                    }
-                }
-            }
-            Spoken::H2 => {
-                let mut builder = http2::Builder::new(TokioExecutor::new());
-                builder
-                    .timer(TokioTimer::new())
-                    .max_concurrent_streams(250)
-                    .max_header_list_size(64 * 1024)
-                    .initial_stream_window_size(512 * 1024)
-                    .initial_connection_window_size(2 * 1024 * 1024)
-                    .keep_alive_interval(Duration::from_secs(30));
-                let (stream, settler) = Gathering::new(stream);
-                let connection = builder
-                    .serve_connection(Wire::http2(stream, front, signals, self.timers), service);
-                let mut connection = pin!(connection);
-                tokio::select! {
-                    ended = settler.turn(connection.as_mut()) => ended,
-                    () = shutdown.asked() => {
-                        connection.as_mut().graceful_shutdown();
-                        settler.turn(connection).await
-                    }
-                }
-            }
+            Spoken::Http1 => talk.http1(&shutdown).await,
+            Spoken::H2 => talk.http2(&shutdown).await,
         };
         if let Err(error) = ended {
             tracing::debug!(cause = %daas_model::render_chain(&error), "a connection ended early");
         }
     }
-}
-
-/// Returns some time after the shutdown was asked for: until then a connection that is kept open may bring its last request, which is
-/// answered and told that it was the last.
-async fn last_call(shutdown: &Shutdown) {
-    shutdown.asked().await;
-    tokio::time::sleep(LAST_CALL).await;
 }
 
 /// Reads as much as tells HTTP/1 from HTTP/2.

@@ -222,6 +222,13 @@ impl Ingress {
         self.proxy.now().has_host(host)
     }
 
+    /// Tells whether anything was said of a stand by [`Ingress::set`] that still holds.
+    #[must_use]
+    pub fn knows(&self, stand: &StandName) -> bool {
+        let stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        stands.contains_key(stand)
+    }
+
     /// Tells whether a request to a stand that may sleep is under way.
     #[must_use]
     pub fn is_visited(&self, stand: &StandName) -> bool {

@@ -14,6 +14,7 @@ use crate::standing::Mood;
 use crate::table::Entry;
 use crate::upgrade;
 use crate::visit::{Busy, Visit};
+use daas_http::{TooSlow, Upload};
 use daas_model::{ForwardAuth, Redirect, RouteProtocol};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
@@ -59,7 +60,7 @@ impl Passage<'_> {
     pub(crate) async fn pass(
         &self,
         parts: &mut Parts,
-        body: Incoming,
+        body: Option<Box<Upload>>,
         wanted: &Wanted,
         ip: IpAddr,
         access: &mut Option<Box<Access>>,
@@ -86,7 +87,10 @@ impl Passage<'_> {
         if let Some(redirect) = &rules.redirect {
             return Ok(redirected(redirect, self.rest(wanted), query));
         }
-        if body.size_hint().lower() > rules.body_limit {
+        if body
+            .as_ref()
+            .is_some_and(|body| body.size_hint().lower() > rules.body_limit)
+        {
             return Err(too_large());
         }
         let front = parts.extensions.remove::<OnUpgrade>();
@@ -127,7 +131,7 @@ impl Passage<'_> {
             parts.headers.insert(HOST, wanted.authority.clone());
         }
         let head = std::mem::replace(parts, empty());
-        let body = FrontBody::of(body, rules.body_limit, self.proxy.patience);
+        let body = FrontBody::of(body, rules.body_limit);
         let mark = stuck.as_ref().and_then(Option::as_deref);
         let sent = if by_h2 {
             self.send_h2(head, body, mark, access).await
@@ -543,11 +547,7 @@ fn of_visitor(error: &hyper::Error) -> Option<Refused> {
         if cause.is::<TooLarge>() {
             return Some(too_large());
         }
-        if cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|e| e.kind() == std::io::ErrorKind::TimedOut)
-            && error.is_user()
-        {
+        if cause.is::<TooSlow>() {
             let page = Page::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "body-too-slow",

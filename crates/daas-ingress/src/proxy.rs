@@ -12,9 +12,10 @@ use crate::table::{Entry, Found, Table};
 use crate::target::canonical;
 use crate::tls::ChallengeAnswers;
 use crate::visit::{Busy, Visit};
+use daas_http::{Patience, Unwanted, Upload};
 use daas_model::Subnet;
 use daas_tasks::Bans;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HOST, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -30,6 +31,9 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 const WAKE: Duration = Duration::from_secs(60);
 /// How long a person looks at nothing before a page tells what is going on.
 const PAGE_AFTER: Duration = Duration::from_secs(4);
+
+/// How many bytes of a body pay for a second of waiting.
+const PAID_BY_A_SECOND: u32 = 1024;
 
 /// What every request needs.
 pub(crate) struct Proxy {
@@ -94,11 +98,12 @@ impl Proxy {
             .clone()
     }
 
-    /// Answers one request. Safe to drop: the connection to the node goes with it.
+    /// Answers one request; what of its body nobody takes goes to `unwanted`. Safe to drop: the connection to the node goes with it.
     pub(crate) async fn answer(
         self: Arc<Self>,
         visit: Arc<Visit>,
         request: Request<Incoming>,
+        unwanted: Option<Unwanted>,
     ) -> Response<Answer> {
         let busy = Busy::new(&visit.signals);
         let began = Instant::now();
@@ -106,7 +111,13 @@ impl Proxy {
         let is_h2 = parts.version == Version::HTTP_2;
         let (mut access, mut guest) = (None, None);
         let result = self
-            .route(&visit, &mut parts, body, began, (&mut access, &mut guest))
+            .route(
+                &visit,
+                &mut parts,
+                (body, unwanted),
+                began,
+                (&mut access, &mut guest),
+            )
             .await;
         let mut response = match result {
             Ok(response) => response,
@@ -146,7 +157,7 @@ impl Proxy {
         &self,
         visit: &Arc<Visit>,
         parts: &mut Parts,
-        body: Incoming,
+        (body, unwanted): (Incoming, Option<Unwanted>),
         began: Instant,
         (access, guest): (&mut Option<Box<Access>>, &mut Option<Guest>),
     ) -> Result<Response<Answer>, Refused> {
@@ -171,6 +182,11 @@ impl Proxy {
             );
             return Err(Refused::Page { page, close: true });
         }
+        // Only now: who is kept out, or cannot be understood, sends no more.
+        let body = (!body.is_end_stream()).then(|| {
+            let patience = Patience::new(self.patience, PAID_BY_A_SECOND);
+            Box::new(Upload::new(body, patience, unwanted))
+        });
         let found = self.find(&wanted, parts);
         if found.is_err() && is_probe(&wanted.path) {
             self.failed(ip, "looked for holes where nothing is").await;

@@ -1,11 +1,11 @@
 //! What handlers read from a request; every refusal is a problem.
 
 use crate::access::Identity;
-use crate::body::TooSlow;
 use crate::render::Refused;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use daas_api::{Caller, Failure};
+use daas_http::TooSlow;
 use daas_model::{Kind, NameError};
 use futures_util::TryStreamExt;
 use http_body_util::{BodyExt, Limited};

@@ -8,7 +8,6 @@
 
 mod access;
 mod bans;
-mod body;
 mod certificates;
 mod door;
 mod extract;

@@ -1,12 +1,12 @@
 //! The accept loops: who comes in, how many at once, and how long he may be silent.
 
 use crate::access::{Identity, Stranger};
-use crate::body::Timed;
 use crate::door::{self, KnownClients, TcpDoor, UnixDoor};
 use crate::slow::{Read, Timers};
 use crate::token::Tokens;
 use axum::Router;
 use axum::body::Body;
+use daas_http::{Patience, Upload, discard, taker};
 use daas_model::{Subnet, visitor};
 use daas_tasks::{Bans, Crowd, Shutdown, Supervisor};
 use hyper::body::Incoming;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
@@ -314,8 +314,11 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) {
     let Guest { peer, counted } = guest;
     let most_read = peer.most_read();
+    let (unwanted, bodies) = mpsc::unbounded_channel();
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(|body| Body::new(Timed::new(body, &timers)));
+        let taker = taker(&request, &unwanted);
+        let patience = Patience::new(timers.body, timers.body_rate);
+        let mut request = request.map(|body| Body::new(Upload::new(body, patience, taker)));
         let identity = match &peer {
             Peer::Unasked => None,
             Peer::Process(identity) => identity.clone(),
@@ -364,12 +367,18 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .serve_connection(TokioIo::new(Read::new(stream, timers.unread)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.asked() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let serving = async {
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.asked() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
+    };
+    let ended = tokio::select! {
+        ended = serving => ended,
+        never = discard(bodies) => match never {},
     };
     if let Err(error) = ended {
         tracing::debug!(error = %error, "a connection ended early");

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 /// How long a connection may be silent, and how many there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,45 +134,5 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Read<T> {
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
-    }
-}
-
-/// Measures how long a body keeps us waiting. Time in which we do not ask for more does not count.
-#[derive(Debug)]
-pub(crate) struct Patience {
-    left: Duration,
-    per_byte: Duration,
-    most: Duration,
-    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
-}
-
-impl Patience {
-    pub(crate) fn new(timers: &Timers) -> Self {
-        Self {
-            left: timers.body,
-            per_byte: Duration::from_secs(1) / timers.body_rate.max(1),
-            most: timers.body,
-            waiting: None,
-        }
-    }
-
-    /// Says that bytes came: they pay for the time in which we waited.
-    pub(crate) fn came(&mut self, bytes: usize) {
-        if let Some((since, _)) = self.waiting.take() {
-            self.left = self.left.saturating_sub(since.elapsed());
-        }
-        let earned = self
-            .per_byte
-            .saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
-        self.left = self.left.saturating_add(earned).min(self.most);
-    }
-
-    /// Says that nothing came; ready when the patience has ended.
-    pub(crate) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let left = self.left;
-        let (_, sleep) = self
-            .waiting
-            .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
-        sleep.as_mut().poll(context)
     }
 }

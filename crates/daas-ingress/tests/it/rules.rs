@@ -237,11 +237,23 @@ async fn a_body_over_the_limit_is_refused_whether_it_says_so_or_not() {
     spec.body_limit = Some(daas_model::ByteSize(4));
     house.set(vec![ruled(&house, &back, &spec)]);
     let said = house
-        .raw(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nabcde")
+        .raw(b"POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: 5\r\n\r\nabcde")
         .await;
     assert!(said.starts_with("HTTP/1.1 413"), "{said}");
-    let unsaid = house.raw(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n").await;
+    let unsaid = house.raw(b"POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n").await;
     assert!(unsaid.starts_with("HTTP/1.1 413"), "{unsaid}");
+    // Who sends all before he reads hears it, too.
+    let head = "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n";
+    let much = 16 << 20;
+    let said = format!("{head}Content-Length: {much}\r\n\r\n{}", "a".repeat(much));
+    let unsaid = format!(
+        "{head}Transfer-Encoding: chunked\r\n\r\n{much:x}\r\n{}\r\n0\r\n\r\n",
+        "a".repeat(much)
+    );
+    for upload in [said, unsaid] {
+        let answer = house.raw(upload.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    }
     assert!(back.heads().is_empty());
     let fits = house.raw(b"POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: 4\r\n\r\nabcd").await;
     assert!(fits.starts_with("HTTP/1.1 200"), "{fits}");

@@ -117,6 +117,8 @@ fn what_decides_over_others_takes_an_administrator_and_what_changes_takes_an_ope
                 | "registry-login-remove"
                 | "dns-record-add"
                 | "dns-record-remove"
+                | "dns-key-roll"
+                | "dns-key-seen"
                 | "ban-add"
                 | "ban-remove"
                 | "ban-allow"

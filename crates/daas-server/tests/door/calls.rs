@@ -768,12 +768,26 @@ async fn a_body_that_is_too_long_is_refused_before_it_is_read() {
         ..request(None, None)
     };
     let failure = house.client().up(&long, None).await.unwrap_err();
-    // The answer may come before the body was taken; both are refusals.
-    assert!(
-        ["body-too-long", "daemon-lost"].contains(&failure.code()),
-        "{failure:?}"
-    );
+    assert_eq!(failure.code(), "body-too-long", "{failure:?}");
     assert!(house.platform.asked().is_empty());
+}
+
+#[tokio::test]
+async fn who_sends_all_before_he_reads_hears_why_nobody_wanted_it() {
+    let house = House::open().await;
+    let much = 16 << 20;
+    let request = |path: &str| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {much}\r\n\r\n"
+        );
+        head + &" ".repeat(much)
+    };
+    for _ in 0..5 {
+        let answer = house.raw_tcp(&request("/api/v1/images/build")).await;
+        assert_eq!(status(&answer), 401, "{answer}");
+        let answer = house.raw(&request("/api/v1/nothing")).await;
+        assert_eq!(status(&answer), 404, "{answer}");
+    }
 }
 
 #[tokio::test]
