@@ -35,6 +35,7 @@ fn manifest(repository: &str) -> ManifestView {
         digest: DIGEST.to_owned(),
         media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
         bytes: 528,
+        total_bytes: 31_415_926,
         tags: vec!["1".to_owned()],
         parts: vec![DIGEST.to_owned()],
         children: Vec::new(),

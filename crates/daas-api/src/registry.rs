@@ -44,7 +44,7 @@ pub struct RepositoryTag {
     pub digest: String,
     /// The manifest's media type.
     pub media_type: String,
-    /// Bytes of the manifest and its parts.
+    /// Bytes of the manifest and of all below it: configuration, layers, the images of an index.
     pub bytes: u64,
     /// Since when it means that, in milliseconds of the Unix clock.
     pub since_ms: u64,
@@ -61,6 +61,9 @@ pub struct ManifestView {
     pub media_type: String,
     /// Its own size in bytes.
     pub bytes: u64,
+    /// Bytes of it and of all below it.
+    #[serde(default)]
+    pub total_bytes: u64,
     /// The tags that mean it.
     #[serde(default)]
     pub tags: Vec<String>,

@@ -345,7 +345,14 @@ async fn documents(image: &ImageName, print: Option<Document>, talk: &Talk) -> R
             ]);
         }
         table
-    })
+    })?;
+    if all.items.is_empty() && !talk.json {
+        talk.say(format!(
+            "`{}` has no documents; images that are built here have them, others what came with them",
+            image.familiar()
+        ));
+    }
+    Ok(())
 }
 
 fn text(view: &ImageView, talk: &Talk) -> String {

@@ -10,7 +10,7 @@ use daas_api::{
     ExpiredList, LoginRequest, LoginView, ManifestView, PruneRequest, PublishRequest,
     RegistryProject, RegistryRules, RetentionRule,
 };
-use daas_model::{ByteSize, ImageName, ProjectName, Span};
+use daas_model::{ByteSize, ImageName, ProjectName, Span, visible};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RegistryVerb {
@@ -28,7 +28,7 @@ pub(crate) enum RegistryVerb {
     /// Shows a manifest.
     #[command(visible_alias = "inspect")]
     Show {
-        /// `repository:tag` or `repository@digest`.
+        /// `repository:tag` or `repository@digest` [default tag: `latest`].
         #[arg(value_name = "NAME")]
         name: String,
     },
@@ -83,13 +83,13 @@ pub(crate) enum RegistryVerb {
         #[arg(long, conflicts_with = "with")]
         private: bool,
     },
-    /// Says which branches of a project are alive, for rules about branches.
+    /// Shows or says which branches of a project are alive, for rules about branches.
     Branches {
         /// The project.
         #[arg(value_name = "PROJECT", value_parser = project_name)]
         project: ProjectName,
-        /// The branches; all others are dead.
-        #[arg(value_name = "BRANCH", required = true)]
+        /// The branches; all others are dead from now on.
+        #[arg(value_name = "BRANCH")]
         branches: Vec<String>,
     },
     /// Makes a login for `docker login` and prints its password, once.
@@ -182,28 +182,37 @@ fn rule(text: &str) -> Result<RetentionRule, String> {
     Ok(rule)
 }
 
-/// Parts `repository:tag` or `repository@digest`.
-fn parts(name: &str) -> Result<(String, String), Stop> {
-    let parted = name
-        .split_once('@')
-        .or_else(|| name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')));
-    let (repository, reference) = parted.ok_or_else(|| {
-        Stop::input(
-            "registry-name",
-            format!("`{name}` is no `repository:tag` and no `repository@digest`"),
-        )
-    })?;
-    Ok((repository.to_owned(), reference.to_owned()))
+/// Parts `repository:tag` or `repository@digest`; nothing for a repository alone.
+fn parts(name: &str) -> Option<(&str, &str)> {
+    name.split_once('@')
+        .or_else(|| name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')))
+}
+
+/// Returns a name without the registry's own host, which people write as clients do.
+async fn bare(name: &str, talk: &Talk) -> Result<String, Stop> {
+    let Some((host, rest)) = name.split_once('/') else {
+        return Ok(name.to_owned());
+    };
+    // No project's name has these.
+    if !host.contains([':', '.']) && host != "localhost" {
+        return Ok(name.to_owned());
+    }
+    let info = talk.client.registry().await?;
+    let own = info.names.iter().chain(&info.listens);
+    let own = own.chain(std::iter::once(&info.inner_name));
+    let is_own = own.into_iter().any(|name| name == host);
+    Ok(if is_own { rest } else { name }.to_owned())
 }
 
 pub(crate) async fn run(verb: RegistryVerb, talk: &Talk) -> Result<(), Stop> {
     match verb {
         RegistryVerb::Info => info(talk).await,
         RegistryVerb::List => list(talk).await,
-        RegistryVerb::Tags { repository } => tags(&repository, talk).await,
+        RegistryVerb::Tags { repository } => tags(&bare(&repository, talk).await?, talk).await,
         RegistryVerb::Show { name } => {
-            let (repository, reference) = parts(&name)?;
-            show(&talk.client.manifest(&repository, &reference).await?, talk)
+            let name = bare(&name, talk).await?;
+            let (repository, reference) = parts(&name).unwrap_or((&name, "latest"));
+            show(&talk.client.manifest(repository, reference).await?, talk)
         }
         RegistryVerb::Delete { names, all } => delete(&names, all, talk).await,
         RegistryVerb::Publish { image, name } => {
@@ -219,6 +228,9 @@ pub(crate) async fn run(verb: RegistryVerb, talk: &Talk) -> Result<(), Stop> {
             public,
             private,
         } => share(&project, with, public, private, talk).await,
+        RegistryVerb::Branches { project, branches } if branches.is_empty() => {
+            show_project(&talk.client.registry_project(&project).await?, talk)
+        }
         RegistryVerb::Branches { project, branches } => {
             change(&project, talk, |rules| {
                 rules.branches = Some(branches.into_iter().collect());
@@ -230,6 +242,7 @@ pub(crate) async fn run(verb: RegistryVerb, talk: &Talk) -> Result<(), Stop> {
         RegistryVerb::Logout { names } => {
             for name in &names {
                 talk.client.remove_login(name).await?;
+                talk.say(format!("{} may not log in any more", visible(name)));
             }
             Ok(())
         }
@@ -307,7 +320,7 @@ fn show(view: &ManifestView, talk: &Talk) -> Result<(), Stop> {
         ("repository", view.repository.clone()),
         ("digest", view.digest.clone()),
         ("type", view.media_type.clone()),
-        ("size", human::size(view.bytes)),
+        ("size", human::size(view.total_bytes)),
         ("tags", view.tags.join(" ")),
     ];
     let kind = view.artifact_type.iter().map(|kind| ("kind", kind.clone()));
@@ -325,20 +338,33 @@ fn show(view: &ManifestView, talk: &Talk) -> Result<(), Stop> {
     lines.extend(view.used_by.iter().map(|by| ("used by", by.clone())));
     let text: String = lines
         .iter()
-        .map(|(word, value)| format!("{word:<11} {}\n", daas_model::visible(value)))
+        .map(|(word, value)| format!("{word:<11} {}\n", visible(value)))
         .collect();
     talk.data(text)
 }
 
 async fn delete(names: &[String], all: bool, talk: &Talk) -> Result<(), Stop> {
     for name in names {
+        let name = &bare(name, talk).await?;
         if all {
             talk.client.delete_repository(name).await?;
-        } else {
-            let (repository, reference) = parts(name)?;
-            talk.client.delete_manifest(&repository, &reference).await?;
+            talk.say(format!("deleted {}", visible(name)));
+            continue;
         }
-        talk.say(format!("deleted {name}"));
+        let Some((repository, reference)) = parts(name) else {
+            return Err(Stop::input(
+                "registry-name",
+                format!("`{}` is no `repository:tag` and no `repository@digest`", visible(name)),
+            )
+            .hint(format!("`daas registry tags {0}` shows its tags; `daas registry delete --all {0}` deletes all that it has", visible(name)))
+            .into());
+        };
+        let view = talk.client.manifest(repository, reference).await?;
+        talk.client.delete_manifest(repository, reference).await?;
+        let user = view.used_by.map_or_else(String::new, |by| {
+            format!("; {} goes on with what it has", visible(&by))
+        });
+        talk.say(format!("deleted {}{user}", visible(name)));
     }
     Ok(())
 }
@@ -353,7 +379,7 @@ async fn gc(dry_run: bool, talk: &Talk) -> Result<(), Stop> {
         return talk.json(&collected);
     }
     for name in &collected.unlinked {
-        talk.data(format!("unused {}\n", daas_model::visible(name)))?;
+        talk.data(format!("unused {}\n", visible(name)))?;
     }
     for digest in &collected.blobs {
         talk.data(format!("blob   {digest}\n"))?;
@@ -444,6 +470,15 @@ fn show_project(view: &RegistryProject, talk: &Talk) -> Result<(), Stop> {
         view.project,
         human::size(view.used_bytes)
     );
+    if view
+        .rules
+        .quota
+        .is_some_and(|size| size.0 <= view.used_bytes)
+    {
+        text.push_str(
+            "full     nothing more is taken until tags are deleted or the quota is raised\n",
+        );
+    }
     let shared: Vec<&str> = view
         .rules
         .shared_with
@@ -457,10 +492,7 @@ fn show_project(view: &RegistryProject, talk: &Talk) -> Result<(), Stop> {
     }
     if let Some(branches) = &view.rules.branches {
         let names: Vec<&str> = branches.iter().map(String::as_str).collect();
-        text.push_str(&format!(
-            "branches {}\n",
-            daas_model::visible(&names.join(" "))
-        ));
+        text.push_str(&format!("branches {}\n", visible(&names.join(" "))));
     }
     talk.data(text)
 }
@@ -503,6 +535,7 @@ async fn login(args: LoginArgs, talk: &Talk) -> Result<(), Stop> {
         delete: args.delete,
         expires_in: args.expires_in,
     };
+    let earlier = talk.client.logins().await?.items;
     let made = talk.client.add_login(&request).await?;
     if talk.json {
         return talk.json(&made);
@@ -512,6 +545,12 @@ async fn login(args: LoginArgs, talk: &Talk) -> Result<(), Stop> {
     if let Some(address) = info.listens.first() {
         talk.say(format!(
             "it is shown this once; `docker login {address} -u {}` asks for it",
+            made.login.name
+        ));
+    }
+    if earlier.iter().any(|login| login.name == made.login.name) {
+        talk.say(format!(
+            "there was a login `{}`: its password and its rights have ended",
             made.login.name
         ));
     }
@@ -575,12 +614,9 @@ mod tests {
 
     #[test]
     fn names_have_a_tag_or_a_digest() {
-        let part = |text| parts(text).map(|(a, b)| format!("{a} {b}")).ok();
-        assert_eq!(part("shop/web:1").as_deref(), Some("shop/web 1"));
-        assert_eq!(
-            part("shop/web@sha256:00").as_deref(),
-            Some("shop/web sha256:00")
-        );
-        assert_eq!(part("shop/web"), None);
+        assert_eq!(parts("shop/web:1"), Some(("shop/web", "1")));
+        assert_eq!(parts("shop/web@sha256:00"), Some(("shop/web", "sha256:00")));
+        assert_eq!(parts("shop/web"), None);
+        assert_eq!(parts("host:5000/web"), None);
     }
 }

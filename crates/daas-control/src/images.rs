@@ -11,8 +11,8 @@ use daas_api::{
     MakeRequest, NodeProgress, OperationId, OperationKind, Phase, PruneRequest, Pruned,
     PullRequest, Started, TagRequest,
 };
-use daas_image::{Digest, InUse, PullOptions, Silent};
-use daas_model::{ImageName, Kind, NodeName, StandName};
+use daas_image::{Digest, ImageError, InUse, PullOptions, Silent};
+use daas_model::{Explain, ImageName, Kind, NodeName, StandName};
 use futures_util::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -325,11 +325,15 @@ impl Images for Control {
 
     fn documents<'a>(&'a self, name: &'a ImageName) -> Answer<'a, ImageDocuments> {
         Box::pin(async move {
-            let (store, name) = (self.image_store(), name.clone());
+            let (store, reader) = (self.image_store(), self.image_store());
+            let name = name.clone();
+            let find = move || reader.name_info(&name)?.ok_or_else(|| not_found(&name));
+            let info = self.blocking("find image", find).await?;
+            // Those of an image that was built just now are still being written.
+            store.documents_written(&info.manifest).await;
             self.blocking("read documents of an image", move || {
-                let image = store.resolve(&name)?.ok_or_else(|| not_found(&name))?;
                 let mut items = Vec::new();
-                for referrer in store.referrers(&image.digest)? {
+                for referrer in store.referrers(&info.manifest)? {
                     for (kind, bytes) in store.read_artifact(&referrer.digest)? {
                         items.push(ImageDocument {
                             kind,
@@ -448,7 +452,9 @@ impl Images for Control {
             let store = self.image_store();
             let path = file.path.clone();
             let images = self
-                .blocking("load images", move || Ok(store.load(&path, None, &Silent)?))
+                .blocking("load images", move || {
+                    store.load(&path, None, &Silent).map_err(unloaded)
+                })
                 .await?;
             drop(file);
             Ok(Loaded { images })
@@ -504,6 +510,20 @@ impl Images for Control {
             Images::show(self, &request.name).await
         })
     }
+}
+
+/// Says why an archive cannot be loaded, without the name that it has in this daemon's state.
+fn unloaded(error: ImageError) -> Failure {
+    let (code, kind) = (error.code(), error.kind());
+    let causes = match error {
+        ImageError::BadArchive { why, .. } => vec![why],
+        ImageError::Archive { .. } => Failure::from(error).causes().to_vec(),
+        other => return other.into(),
+    };
+    let failure = Failure::new(code, kind, "cannot load this file").hint(
+        "an archive is what `daas image save`, `docker save` or `skopeo copy ... oci-archive:` writes, also compressed by gzip or zstd",
+    );
+    causes.into_iter().fold(failure, Failure::because)
 }
 
 /// A file that is removed when nobody needs it any more.

@@ -116,9 +116,15 @@ impl Control {
     }
 
     /// Lists what is about a manifest: what was pushed, and what the house keeps, which the registry takes in when it is asked for.
-    fn about(&self, repository: &Repository, manifest: &Digest) -> Result<Vec<String>, Failure> {
+    async fn about(
+        &self,
+        repository: &Repository,
+        manifest: &Digest,
+    ) -> Result<Vec<String>, Failure> {
+        let store = self.image_store();
+        store.documents_written(manifest).await;
         let pushed = self.registry.referrers_of(repository, manifest);
-        let kept = self.image_store().referrers(manifest)?;
+        let kept = store.referrers(manifest)?;
         let kept = kept.into_iter().map(|referrer| referrer.digest);
         let all: BTreeSet<String> = pushed
             .into_iter()
@@ -128,7 +134,7 @@ impl Control {
         Ok(all.into_iter().collect())
     }
 
-    fn manifest_view(
+    async fn manifest_view(
         &self,
         repository: &Repository,
         reference: &Reference,
@@ -150,15 +156,24 @@ impl Control {
             digest: found.digest.to_string(),
             media_type: found.media_type.clone(),
             bytes: found.size,
+            total_bytes: self.registry.weight_of(repository, &found.digest),
             parts: texts(&found.parts),
             children: texts(&found.children),
             subject: found.subject.as_ref().map(ToString::to_string),
             artifact_type: found.artifact_type.clone(),
-            referrers: self.about(repository, &found.digest)?,
+            referrers: self.about(repository, &found.digest).await?,
             pushed_ms: found.pushed_ms,
             used_by: used.manifests.get(&found.digest).or(by_name).cloned(),
             tags,
         })
+    }
+
+    /// Returns a name without a host that is the registry's own.
+    fn below_own_host<'a>(&self, name: &'a str) -> &'a str {
+        match name.split_once('/') {
+            Some((host, rest)) if self.registry.is_own_name(host) => rest,
+            _ => name,
+        }
     }
 
     /// Starts what keeps the registry clean: retention and garbage every hour, silent uploads every minute.
@@ -247,6 +262,7 @@ impl Task for Sweeping {
     }
 }
 
+/// Reads the name of a repository.
 fn repository(text: &str) -> Result<Repository, Failure> {
     Ok(Repository::parse(text).map_err(RegistryError::from)?)
 }
@@ -343,7 +359,10 @@ impl Registry for Control {
     }
 
     fn manifest<'a>(&'a self, name: &'a str, text: &'a str) -> Answer<'a, ManifestView> {
-        Box::pin(async move { self.manifest_view(&repository(name)?, &reference(text)?) })
+        Box::pin(async move {
+            self.manifest_view(&repository(name)?, &reference(text)?)
+                .await
+        })
     }
 
     fn delete<'a>(&'a self, caller: &'a Caller, name: &'a str, text: &'a str) -> Answer<'a, ()> {
@@ -371,10 +390,9 @@ impl Registry for Control {
     ) -> Answer<'a, ManifestView> {
         Box::pin(async move {
             tracing::info!(%caller, image = %request.image, name = %request.name, "publish");
-            let (name, tag) = request
-                .name
-                .rsplit_once(':')
-                .unwrap_or((&request.name, "latest"));
+            // People know it by the name that clients push to, host included.
+            let wanted = self.below_own_host(&request.name);
+            let (name, tag) = wanted.rsplit_once(':').unwrap_or((wanted, "latest"));
             let repository = repository(name)?;
             let tag = Tag::parse(tag).map_err(RegistryError::from)?;
             let info = self.engine.images().name_info(&request.image)?;
@@ -389,7 +407,7 @@ impl Registry for Control {
             self.registry
                 .publish(&repository, std::slice::from_ref(&tag), &info.manifest)
                 .await?;
-            self.manifest_view(&repository, &Reference::Tag(tag))
+            self.manifest_view(&repository, &Reference::Tag(tag)).await
         })
     }
 

@@ -173,6 +173,12 @@ pub enum ImageError {
         /// What is wrong.
         why: String,
     },
+    /// The distribution does not have what was asked for.
+    #[error("cannot make the image: {why}")]
+    NotInDistribution {
+        /// What it does not have.
+        why: String,
+    },
     /// The tool that installs the packages failed.
     #[error("cannot install the packages: `{program}` ended with {status}")]
     MakeFailed {
@@ -270,6 +276,7 @@ impl Explain for ImageError {
             Self::StoreInUse { .. } => "image-store-in-use",
             Self::Damaged { .. } => "image-damaged",
             Self::BadMake { .. } => "image-make-request",
+            Self::NotInDistribution { .. } => "image-make-unknown",
             Self::MakeFailed { .. } => "image-make-failed",
             Self::Io { .. } => "image-io",
             Self::Settings { .. } => "registry-settings",
@@ -280,7 +287,9 @@ impl Explain for ImageError {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::NotFound { .. } | Self::NotInRegistry { .. } => Kind::NotFound,
+            Self::NotFound { .. } | Self::NotInRegistry { .. } | Self::NotInDistribution { .. } => {
+                Kind::NotFound
+            }
             Self::Denied { .. } => Kind::Forbidden,
             Self::Status {
                 retry_after: Some(wait),
@@ -319,8 +328,16 @@ impl Explain for ImageError {
             }
             Self::Damaged { image, .. } => Some(format!("`daas image pull {image}` or `daas image load` brings back what is missing")),
             Self::UnsafeRoot { .. } => Some("such an image can lead the engine's mounts out of the node; it is not run".into()),
-            Self::MakeFailed { output, .. } if !output.is_empty() => Some(format!("it said: {}", output.join(" | "))),
+            Self::NotInDistribution { .. } => Some("names of packages are those that `apt-cache search` finds on such a machine, names of releases are such as `bookworm`; a package of another repository needs `--mirror`".into()),
+            Self::MakeFailed { output, .. } if !output.is_empty() => Some(format!("it said: {}", complaints(output).join(" | "))),
             _ => None,
         }
     }
+}
+
+/// Returns the lines in which a tool complains; all of them where none does.
+fn complaints(output: &[String]) -> Vec<&str> {
+    let all = output.iter().map(String::as_str);
+    let bad: Vec<&str> = all.clone().filter(|line| line.starts_with("E: ")).collect();
+    if bad.is_empty() { all.collect() } else { bad }
 }

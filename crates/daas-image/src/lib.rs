@@ -46,8 +46,8 @@ pub use registry::{
     RegistrySettings, Web, WebAnswer, WebError,
 };
 pub use store::{
-    Artifact, GcPlan, InUse, Incoming, Lease, Listed, NameInfo, Outgoing, Referenced, Referrer,
-    Store,
+    Artifact, DocumentsDue, GcPlan, InUse, Incoming, Lease, Listed, NameInfo, Outgoing, Referenced,
+    Referrer, Store,
 };
 pub use users::UserIds;
 

@@ -20,6 +20,26 @@ pub(crate) struct Shelf {
     pub(crate) about: HashMap<Digest, BTreeSet<Digest>>,
 }
 
+impl Shelf {
+    /// Returns how many bytes a manifest takes with everything below it that is here; what it has several times counts once.
+    pub(crate) fn weight(&self, manifest: &Digest) -> u64 {
+        let (mut weighed, mut left) = (BTreeSet::new(), vec![manifest]);
+        let mut sum = 0;
+        while let Some(digest) = left.pop() {
+            if !weighed.insert(digest) {
+                continue;
+            }
+            if let Some(record) = self.manifests.get(digest) {
+                sum += record.size;
+                left.extend(record.parts.iter().chain(&record.children));
+            } else if let Some(link) = self.blobs.get(digest) {
+                sum += link.size;
+            }
+        }
+        sum
+    }
+}
+
 /// A blob that a repository has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Link {

@@ -104,6 +104,9 @@ pub enum RegistryError {
     /// The asker is nobody, or his token does not cover this.
     #[error("cannot do this without a login")]
     LoginWanted,
+    /// A login that is not known, or by another password; it is not said which.
+    #[error("cannot log in: the name or the password is wrong, or the login has ended")]
+    WrongLogin,
     /// The asker may not do this.
     #[error("cannot {right} in `{repository}` as {asker}")]
     Denied {
@@ -181,7 +184,7 @@ impl RegistryError {
             Self::BadManifest { .. } => "MANIFEST_INVALID",
             Self::MissingPart { .. } => "MANIFEST_BLOB_UNKNOWN",
             Self::TooMany => "TOOMANYREQUESTS",
-            Self::LoginWanted => "UNAUTHORIZED",
+            Self::LoginWanted | Self::WrongLogin => "UNAUTHORIZED",
             Self::Denied { .. } | Self::OverQuota { .. } => "DENIED",
             Self::BlobInUse { .. } | Self::CacheOnly { .. } | Self::Unsupported => "UNSUPPORTED",
             _ => "UNKNOWN",
@@ -192,7 +195,7 @@ impl RegistryError {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::OutOfOrder { .. } => 416,
-            Self::LoginWanted => 401,
+            Self::LoginWanted | Self::WrongLogin => 401,
             Self::Denied { .. } | Self::OverQuota { .. } => 403,
             Self::MissingPart { .. } => 404,
             Self::BlobInUse { .. } | Self::CacheOnly { .. } | Self::Unsupported => 405,
@@ -229,6 +232,7 @@ impl Explain for RegistryError {
             Self::OverQuota { .. } => "registry-quota",
             Self::TooMany => "registry-uploads",
             Self::LoginWanted => "registry-login-wanted",
+            Self::WrongLogin => "registry-login-wrong",
             Self::Denied { .. } => "registry-denied",
             Self::CacheOnly { .. } => "registry-cache-only",
             Self::Damaged { .. } => "registry-content-damaged",
@@ -250,7 +254,9 @@ impl Explain for RegistryError {
             | Self::MissingPart { .. }
             | Self::NoLogin { .. } => Kind::NotFound,
             Self::BlobInUse { .. } | Self::CacheOnly { .. } => Kind::Conflict,
-            Self::OverQuota { .. } | Self::LoginWanted | Self::Denied { .. } => Kind::Forbidden,
+            Self::OverQuota { .. } | Self::LoginWanted | Self::WrongLogin | Self::Denied { .. } => {
+                Kind::Forbidden
+            }
             Self::TooMany => Kind::Busy { retry_after: RETRY },
             Self::Damaged { .. } => Kind::Outside,
             Self::Images(error) => error.kind(),
@@ -262,15 +268,22 @@ impl Explain for RegistryError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoRepository { .. } | Self::NoManifest { .. } => Some(
+            Self::Name(error) => Some(error.grammar().into()),
+            Self::NoRepository { .. } => Some(
                 "`daas registry list` shows repositories; other projects' show themselves only to whom they are shared with"
                     .into(),
             ),
+            Self::NoManifest { repository, .. } => Some(format!(
+                "`daas registry tags {repository}` shows what is there"
+            )),
             Self::OverQuota { space, .. } => Some(format!(
                 "delete tags or raise it: `daas registry quota {space} SIZE`"
             )),
             Self::LoginWanted => {
                 Some("`daas registry login-token NAME --project PROJECT` makes one, `docker login` takes it".into())
+            }
+            Self::WrongLogin => {
+                Some("`daas registry login-token NAME` makes a new password for a login, with its rights".into())
             }
             Self::BlobInUse { .. } => Some("delete the manifest first".into()),
             Self::Damaged { .. } => Some("it was taken away; push it again".into()),

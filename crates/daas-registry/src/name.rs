@@ -16,6 +16,21 @@ pub struct NameError {
     text: String,
 }
 
+impl NameError {
+    /// Says how such a name is written.
+    pub(crate) fn grammar(&self) -> &'static str {
+        match self.kind {
+            "repository" => {
+                "write `project/name`: lower case letters and digits, joined by `.`, `_` or `-`, in parts with `/` between them"
+            }
+            "tag" => {
+                "a tag is 1 to 128 letters, digits, `_`, `.` and `-`, and begins with none of the last two"
+            }
+            _ => "write a tag, or a digest such as `sha256:...`",
+        }
+    }
+}
+
 /// The name of a repository: parts of lower case letters and digits, joined by `/`; within a part by `.`, `_`, `__` or dashes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -73,11 +73,18 @@ impl OwnRegistry for Registry {
         size: u64,
     ) -> BoxFuture<'a, Result<(), ImageError>> {
         Box::pin(async move {
-            if self.inner.images.blob_size(digest) == Some(size) {
-                return Ok(());
-            }
             let repository = Repository::parse(name.repository())
                 .map_err(|error| outward(name, error.into()))?;
+            let mut lease = self.inner.images.lease();
+            lease.keep(digest);
+            if self.inner.images.blob_size(digest) == Some(size) {
+                // What another image has brought is the copy's as well: it must stay when that image goes.
+                if self.is_cache(repository.space()) {
+                    let linked = self.link(&repository, digest, size).await;
+                    linked.map_err(|error| outward(name, error))?;
+                }
+                return Ok(());
+            }
             self.bring_part(&repository, digest)
                 .await
                 .map_err(|error| outward(name, error))

@@ -37,7 +37,7 @@ pub struct TagView {
     pub digest: Digest,
     /// Its media type.
     pub media_type: String,
-    /// Bytes of the manifest and its parts.
+    /// Bytes of the manifest and of all below it.
     pub bytes: u64,
     /// Since when, Unix milliseconds.
     pub since_ms: u64,
@@ -100,16 +100,11 @@ impl Registry {
             .values()
             .map(|tag| {
                 let manifest = shelf.manifests.get(&tag.digest);
-                let parts = manifest.iter().flat_map(|m| &m.parts);
                 TagView {
                     tag: tag.tag.clone(),
                     digest: tag.digest.clone(),
                     media_type: manifest.map_or_else(String::new, |m| m.media_type.clone()),
-                    bytes: manifest.map_or(0, |m| m.size)
-                        + parts
-                            .filter_map(|part| shelf.blobs.get(part))
-                            .map(|link| link.size)
-                            .sum::<u64>(),
+                    bytes: shelf.weight(&tag.digest),
                     since_ms: tag.since_ms,
                 }
             })
@@ -136,6 +131,14 @@ impl Registry {
             Reference::Tag(tag) => &shelf.tags.get(tag).ok_or_else(unknown)?.digest,
         };
         shelf.manifests.get(digest).cloned().ok_or_else(unknown)
+    }
+
+    /// Returns how many bytes a manifest of a repository takes with all below it; nothing if it is not there.
+    #[must_use]
+    pub fn weight_of(&self, repository: &Repository, manifest: &Digest) -> u64 {
+        let catalog = self.catalog();
+        let shelf = catalog.shelf(repository);
+        shelf.map_or(0, |shelf| shelf.weight(manifest))
     }
 
     /// Lists the manifests of a repository that are about this one.
@@ -276,6 +279,7 @@ impl Registry {
             }
             shelf.about.get(subject).cloned().unwrap_or_default()
         };
+        self.inner.images.documents_written(subject).await;
         let (images, of) = (self.inner.images.clone(), subject.clone());
         let listed: Vec<Referrer> = self
             .blocking("look for documents", move || images.referrers(&of))

@@ -32,7 +32,7 @@ impl Registry {
         for rule in &record.retention {
             if !rule.says_something() {
                 return Err(RegistryError::Bad {
-                    why: "a rule without `keep`, `older_than` or `branch` would throw everything away"
+                    why: "a rule without `keep`, `older-than` or `branch` would throw everything away"
                         .into(),
                 });
             }

@@ -8,6 +8,7 @@ use crate::registry::{Registry, locked};
 use axum::body::Body;
 use bytes::Bytes;
 use daas_image::Incoming;
+use daas_model::ByteSize;
 use http_body_util::BodyExt;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -121,6 +122,30 @@ impl Uploads {
     }
 }
 
+/// How large an upload may become: one that is larger than all that its project may hold is ended before it is whole.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) space: String,
+    pub(crate) used: u64,
+    /// Nothing for no limit.
+    pub(crate) quota: Option<ByteSize>,
+}
+
+impl Room {
+    /// Returns why an upload ends that has so many bytes; nothing if it may go on.
+    ///
+    /// What the project has already is not subtracted: a content that it has costs nothing, and is known when it is whole.
+    fn refuses(&self, bytes: u64) -> Option<RegistryError> {
+        let quota = self.quota.filter(|quota| bytes > quota.0)?;
+        Some(RegistryError::OverQuota {
+            space: self.space.clone(),
+            more: ByteSize(bytes),
+            used: ByteSize(self.used),
+            quota,
+        })
+    }
+}
+
 /// What a piece of work left behind it: the slot again, and how it went.
 type Written = (OwnedMutexGuard<Option<Incoming>>, Result<(), RegistryError>);
 
@@ -139,12 +164,13 @@ impl Registry {
         &self,
         slot: OwnedMutexGuard<Option<Incoming>>,
         mut body: Body,
-        most: u64,
+        room: &Room,
     ) -> Result<OwnedMutexGuard<Option<Incoming>>, RegistryError> {
+        let before = slot.as_ref().map_or(0, Incoming::size);
         let mut at_rest = Some(slot);
         let mut working: Option<daas_tasks::Handle<Written>> = None;
         let mut batch: Vec<Bytes> = Vec::new();
-        let (mut gathered, mut arrived) = (0, 0u64);
+        let (mut gathered, mut arrived) = (0, before);
         let broken = loop {
             let end = match body.frame().await {
                 Some(Ok(frame)) => {
@@ -162,11 +188,9 @@ impl Registry {
                 })),
                 None => Some(Ok(())),
             };
-            if arrived > most {
+            if let Some(error) = room.refuses(arrived) {
                 drain(&mut body).await;
-                break Err(RegistryError::BadUpload {
-                    why: format!("it is larger than the {most} bytes that there is room for"),
-                });
+                break Err(error);
             }
             if gathered >= BATCH || batch.len() >= PIECES || (end.is_some() && gathered > 0) {
                 let slot = match working.take() {

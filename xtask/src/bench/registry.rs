@@ -20,6 +20,8 @@ const PART: usize = 75 << 20;
 const PARTS: usize = 4;
 /// How much is read at once and thrown away.
 const READ: usize = 1 << 20;
+/// How much the limit reads from a file and sends at once.
+const SENT: usize = 256 << 10;
 
 /// A registry that listens.
 struct Registry {
@@ -62,6 +64,7 @@ pub(super) fn run(rounds: usize) -> Result<()> {
     let mut tables: Vec<(String, Vec<Vec<f64>>)> = Vec::new();
     for clients in [1, 16] {
         let mut figures = vec![vec![Vec::new(); 2]; 2];
+        let mut limits = Vec::new();
         for round in 0..rounds {
             for (who, registry) in registries.iter_mut().enumerate() {
                 // Everybody's contents are his own: nothing is known from the round before.
@@ -70,8 +73,15 @@ pub(super) fn run(rounds: usize) -> Result<()> {
                 figures[0][who].push(push(registry, &repository, &contents)?);
                 figures[1][who].push(pull(registry, &repository, &contents)?);
                 forget(registry, &repository, &contents)?;
+                if who == 0 {
+                    limits.push(limit(&contents)?);
+                }
             }
         }
+        say(&format!(
+            "{clients} clients: files into sockets and nothing else {:.0} MB/s",
+            median(&limits)
+        ));
         for (what, figures) in ["push", "pull"].iter().zip(figures) {
             tables.push((format!("{what}, {clients} clients"), figures));
         }
@@ -328,16 +338,52 @@ fn pull(registry: &Registry, repository: &str, contents: &[Vec<Content>]) -> Res
     at_once(contents, |(bytes, digest)| {
         let path = format!("/v2/{repository}/blobs/{digest}");
         let mut stream = request(registry, "GET", &path, 0)?;
-        let (answer, mut got) = head(&mut stream)?;
+        let (answer, got) = head(&mut stream)?;
         ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        let mut buffer = vec![0; READ];
-        while got < bytes.len() {
-            let more = stream.read(&mut buffer)?;
-            ensure!(more > 0, "the content ended early");
-            got += more;
-        }
-        Ok(())
+        receive(&mut stream, bytes.len().saturating_sub(got))
     })
+}
+
+/// Measures what the kernel carries from files to clients: one thread reads and sends, another receives and throws away.
+fn limit(contents: &[Vec<Content>]) -> Result<f64> {
+    let place = tempfile::tempdir()?;
+    let file = |digest: &str| place.path().join(digest);
+    for (bytes, digest) in contents.iter().flatten() {
+        std::fs::write(file(digest), bytes.as_slice())?;
+    }
+    at_once(contents, |(bytes, digest)| {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let at = listener.local_addr()?;
+        let mut source = std::fs::File::open(file(digest))?;
+        let sender = std::thread::spawn(move || -> Result<()> {
+            let mut stream = listener.accept()?.0;
+            let mut buffer = vec![0; SENT];
+            loop {
+                let got = source.read(&mut buffer)?;
+                if got == 0 {
+                    return Ok(());
+                }
+                stream.write_all(&buffer[..got])?;
+            }
+        });
+        let mut stream = TcpStream::connect(at)?;
+        receive(&mut stream, bytes.len())?;
+        match sender.join() {
+            Ok(sent) => sent,
+            Err(_) => bail!("a sender panicked"),
+        }
+    })
+}
+
+/// Reads so many bytes and throws them away.
+fn receive(stream: &mut TcpStream, mut left: usize) -> Result<()> {
+    let mut buffer = vec![0; READ];
+    while left > 0 {
+        let more = stream.read(&mut buffer)?;
+        ensure!(more > 0, "the content ended early");
+        left = left.saturating_sub(more);
+    }
+    Ok(())
 }
 
 /// Deletes what was pushed, so that the disk is as it was.

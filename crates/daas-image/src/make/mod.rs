@@ -6,6 +6,7 @@
 mod copy;
 mod sources;
 mod tidy;
+mod verdict;
 
 use crate::config::{ConfigFile, History, RootFs};
 use crate::digest::Algorithm;
@@ -124,7 +125,8 @@ impl Store {
     /// Needs root and `mmdebstrap`. Dropping the future ends the programs and leaves nothing; `progress` counts thousandths.
     ///
     /// # Errors
-    /// [`ImageError::BadMake`] for a request that makes no sense, [`ImageError::MakeFailed`] with the last words of the tool.
+    /// [`ImageError::BadMake`] for a request that makes no sense, [`ImageError::NotInDistribution`] for what the distribution does not have,
+    /// [`ImageError::MakeFailed`] with the last words of the tool.
     pub async fn make(
         &self,
         request: MakeRequest,
@@ -281,6 +283,8 @@ impl Store {
 
 /// A request that was checked.
 struct Plan {
+    /// Distribution and suite.
+    base: String,
     suite: String,
     name: ImageName,
     sources: String,
@@ -346,6 +350,7 @@ impl Plan {
             words += &format!(" --copy ...:{to}");
         }
         Ok(Self {
+            base: request.base.clone(),
             suite: suite.into(),
             name,
             sources,
@@ -513,7 +518,11 @@ fn run(
     if status.success() {
         Ok(())
     } else {
-        Err(failed(status.to_string(), last.into()))
+        let output = Vec::from(last);
+        Err(match verdict::missing(&plan.base, &output) {
+            Some(why) => ImageError::NotInDistribution { why },
+            None => failed(status.to_string(), output),
+        })
     }
 }
 

@@ -22,6 +22,7 @@ mod gc;
 mod incoming;
 mod install;
 mod lease;
+mod lock;
 mod names;
 mod referrers;
 mod steps;
@@ -34,15 +35,14 @@ pub use incoming::{Incoming, Outgoing, Referenced};
 pub(crate) use install::{LayerJob, check_size};
 pub(crate) use lease::ALL;
 pub use lease::Lease;
+use lock::Lock;
 pub use names::{Listed, NameInfo};
-pub use referrers::{Artifact, Referrer};
+pub use referrers::{Artifact, DocumentsDue, Referrer};
 
 use crate::{Budget, ImageError};
 use daas_tasks::Supervisor;
-use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,11 +67,13 @@ struct Inner {
     verified: Mutex<HashMap<crate::Digest, incoming::Verified>>,
     /// Who else refers to contents.
     referenced: OnceLock<Arc<dyn Referenced>>,
+    /// Images whose documents are being written, with how many write them.
+    due: referrers::Due,
     /// What runs beside the caller.
     supervisor: Supervisor,
     /// One at a time works on a content; the others find it done.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    _lock: OwnedFd,
+    _lock: Lock,
 }
 
 impl Store {
@@ -116,22 +118,7 @@ impl Store {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700))
                 .map_err(ImageError::io("change the mode of", &path))?;
         }
-        let path = dir.join("lock");
-        let lock = rustix::fs::open(
-            &path,
-            OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-            Mode::RUSR | Mode::WUSR,
-        )
-        .map_err(ImageError::errno("open", &path))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(ImageError::StoreInUse {
-                    path: dir.to_owned(),
-                });
-            }
-            Err(e) => return Err(ImageError::errno("lock", &path)(e)),
-        }
+        let lock = Lock::take(dir)?;
         let store = Self {
             inner: Arc::new(Inner {
                 dir: dir.to_owned(),
@@ -143,6 +130,7 @@ impl Store {
                 turns: Mutex::default(),
                 verified: Mutex::default(),
                 referenced: OnceLock::new(),
+                due: referrers::Due::default(),
                 supervisor,
                 _lock: lock,
             }),

@@ -12,6 +12,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use tokio::sync::watch;
 
 /// The content of a configuration that says nothing (OCI Image Specification 1.1, "Guidance for an Empty Descriptor").
 const EMPTY: &[u8] = b"{}";
@@ -47,7 +48,59 @@ pub struct Referrer {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// Images whose documents are being written, with how many write them.
+pub(super) type Due = watch::Sender<BTreeMap<Digest, usize>>;
+
+/// Says that documents about an image are being written; they are there, or will not come, once it is dropped.
+#[must_use = "who asks for the documents waits as long as this is kept"]
+pub struct DocumentsDue {
+    store: Store,
+    subject: Digest,
+}
+
+impl std::fmt::Debug for DocumentsDue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DocumentsDue")
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for DocumentsDue {
+    fn drop(&mut self) {
+        self.store.inner.due.send_modify(|due| {
+            let left = due.get_mut(&self.subject).map_or(0, |n| {
+                *n = n.saturating_sub(1);
+                *n
+            });
+            if left == 0 {
+                due.remove(&self.subject);
+            }
+        });
+    }
+}
+
 impl Store {
+    /// Announces documents about `subject`: [`Store::documents_written`] waits for what is returned to be dropped.
+    pub fn announce_documents(&self, subject: &Digest) -> DocumentsDue {
+        self.inner.due.send_modify(|due| {
+            *due.entry(subject.clone()).or_default() += 1;
+        });
+        DocumentsDue {
+            store: self.clone(),
+            subject: subject.clone(),
+        }
+    }
+
+    /// Waits until nobody writes documents about `subject` any more, and not at all if nobody does.
+    ///
+    /// Safe to drop at any time.
+    pub async fn documents_written(&self, subject: &Digest) {
+        let mut due = self.inner.due.subscribe();
+        // It fails only when the store is gone, which `self` holds.
+        let _ = due.wait_for(|due| !due.contains_key(subject)).await;
+    }
+
     /// Keeps a document about the image whose manifest (or index) is `subject`; returns the digest of the document's manifest.
     ///
     /// The same document attached twice is there once. It goes with its subject at a later [`Store::gc`]. Blocks.

@@ -3,8 +3,9 @@
 use crate::fake::{Fake, archive, archive_of, entry, files_below, image, link, registries};
 use crate::tree::tree;
 use daas_image::tar::{Entry, EntryKind};
-use daas_image::{Artifact, Budget, InUse, PullOptions, Silent, Store};
+use daas_image::{Artifact, Budget, Digest, InUse, PullOptions, Silent, Store};
 use daas_model::{Explain, ImageName};
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +65,26 @@ async fn root_a_document_about_an_image_lives_as_long_as_the_image() {
     assert_eq!(counts(&store), (0, 0));
     assert!(store.referrers(&image.digest).unwrap().is_empty());
     assert_eq!(files_below(&store.dir().join("referrers")).len(), 0);
+}
+
+#[tokio::test]
+async fn who_asks_for_documents_waits_for_those_that_are_announced_and_for_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
+    let (first, second) = (
+        store.announce_documents(&one),
+        store.announce_documents(&one),
+    );
+    store.documents_written(&other).await;
+    let waits = store.documents_written(&one);
+    let mut waits = std::pin::pin!(waits);
+    assert!(waits.as_mut().now_or_never().is_none());
+    drop(first);
+    assert!(waits.as_mut().now_or_never().is_none(), "two write");
+    drop(second);
+    waits.await;
+    store.documents_written(&one).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,7 +75,8 @@ pub(super) fn refusal(error: &RegistryError, challenge: Option<&Challenge>) -> R
     };
     let body = serde_json::json!({"errors": [{"code": error.oci_code(), "message": message, "detail": error.code()}]});
     let mut response = json(status, body.to_string());
-    if let (RegistryError::LoginWanted, Some(challenge)) = (error, challenge)
+    if let (RegistryError::LoginWanted | RegistryError::WrongLogin, Some(challenge)) =
+        (error, challenge)
         && let Some(host) = &challenge.host
     {
         let scheme = if challenge.tls { "https" } else { "http" };

@@ -188,7 +188,7 @@ impl Registry {
             let login = self.inner.logins.check(&name, &secret);
             return login
                 .map(|login| (Asker::Login(login), None))
-                .ok_or(RegistryError::LoginWanted);
+                .ok_or(RegistryError::WrongLogin);
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(RegistryError::LoginWanted);

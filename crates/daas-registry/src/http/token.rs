@@ -34,7 +34,7 @@ pub(super) fn answer(
                 .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
                 .and_then(|(_, value)| basic(value))
                 .and_then(|(name, secret)| registry.inner.logins.check(&name, &secret));
-            Asker::Login(login.ok_or(RegistryError::LoginWanted)?)
+            Asker::Login(login.ok_or(RegistryError::WrongLogin)?)
         }
     };
     let wanted: Vec<Scope> = queries(uri, "scope")

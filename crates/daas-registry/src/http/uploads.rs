@@ -3,6 +3,7 @@ use super::{Asked, parse_digest};
 use crate::access::Right;
 use crate::error::RegistryError;
 use crate::name::Repository;
+use crate::upload::Room;
 use axum::body::Body;
 use axum::response::Response;
 use daas_image::{Algorithm, Digest, Incoming};
@@ -48,8 +49,10 @@ pub(super) async fn begin(
     let digest = parse_digest(&digest)?;
     let incoming = registry.receive(digest.algorithm()).await?;
     let slot = Arc::new(tokio::sync::Mutex::new(Some(incoming)));
-    let most = room(asked, repository)?;
-    let slot = registry.append(slot.lock_owned().await, body, most).await?;
+    let room = room(asked, repository)?;
+    let slot = registry
+        .append(slot.lock_owned().await, body, &room)
+        .await?;
     finish(asked, repository, slot, &digest).await
 }
 
@@ -102,8 +105,8 @@ pub(super) async fn go_on(
             if let Err(error) = in_order(asked, size) {
                 return out_of_order(error, &place, size);
             }
-            let most = room(asked, repository)?;
-            let slot = append(asked, id, slot, body, most).await?;
+            let room = room(asked, repository)?;
+            let slot = append(asked, id, slot, body, &room).await?;
             let size = slot.as_ref().map_or(0, Incoming::size);
             Ok(progress(StatusCode::ACCEPTED, &place, size))
         }
@@ -117,8 +120,8 @@ pub(super) async fn go_on(
                     text: String::new(),
                 })?;
             let digest = parse_digest(&digest)?;
-            let most = room(asked, repository)?;
-            let slot = append(asked, id, slot, body, most).await?;
+            let room = room(asked, repository)?;
+            let slot = append(asked, id, slot, body, &room).await?;
             uploads.end(id);
             finish(asked, repository, slot, &digest).await
         }
@@ -126,16 +129,22 @@ pub(super) async fn go_on(
     }
 }
 
-/// Adds a body to an upload. One for which the disk has no room ends, so that the room that it took is given back.
+/// Adds a body to an upload. One for which the disk or the project has no room ends, so that the room that it took is given back.
 async fn append(
     asked: &Asked<'_>,
     id: &str,
     slot: OwnedMutexGuard<Option<Incoming>>,
     body: Body,
-    most: u64,
+    room: &Room,
 ) -> Result<OwnedMutexGuard<Option<Incoming>>, RegistryError> {
-    let appended = asked.registry.append(slot, body, most).await;
-    if matches!(appended, Err(RegistryError::Images(_))) {
+    let appended = asked.registry.append(slot, body, room).await;
+    let over = |error: &RegistryError| {
+        matches!(
+            error,
+            RegistryError::Images(_) | RegistryError::OverQuota { .. }
+        )
+    };
+    if appended.as_ref().is_err_and(over) {
         asked.registry.inner.uploads.end(id);
     }
     appended
@@ -197,10 +206,14 @@ fn out_of_order(error: RegistryError, place: &str, size: u64) -> Result<Response
     }
 }
 
-/// Returns how many bytes there is room for in the project.
-fn room(asked: &Asked<'_>, repository: &Repository) -> Result<u64, RegistryError> {
-    let quota = asked.registry.space(repository.space())?.quota;
-    Ok(quota.map_or(u64::MAX, |quota| quota.0))
+/// Returns what the project may hold.
+fn room(asked: &Asked<'_>, repository: &Repository) -> Result<Room, RegistryError> {
+    let space = repository.space();
+    Ok(Room {
+        quota: asked.registry.space(space)?.quota,
+        used: asked.registry.catalog().bytes_of(space),
+        space: space.to_owned(),
+    })
 }
 
 fn location(repository: &Repository, id: &str) -> String {

@@ -40,9 +40,15 @@ async fn a_project_that_has_used_up_its_room_is_told_so_and_others_are_not_distu
         (403, Some("DENIED"))
     );
     let endless = served.push_blob(&auth, "shop/b", &[3; 5000]).await;
+    // It ends as soon as it is larger than the quota, in the same words.
+    let error = &endless.json()["errors"][0];
     assert_eq!(
-        endless.status, 400,
-        "it ends as soon as it is larger than the quota"
+        (
+            endless.status,
+            error["code"].as_str(),
+            error["detail"].as_str()
+        ),
+        (403, Some("DENIED"), Some("registry-quota"))
     );
     assert_eq!(served.temporary(), 0);
     assert_eq!(
