@@ -277,19 +277,28 @@ impl Builder {
             annotations: std::collections::BTreeMap::new(),
         };
         let (store, names) = (self.store().clone(), job.request.names.clone());
-        let (image, lease) = job
+        let (image, lease, due) = job
             .blocking("put an image together", move || {
                 let mut lease = store.lease();
                 let image = store.put_image(&new, &names, &mut lease)?;
-                Ok((image, lease))
+                let due = store.announce_documents(&image.digest);
+                Ok((image, lease, due))
             })
             .await?;
-        self.state_origin(job, &image, lease);
+        self.state_origin(job, &image, lease, due);
         Ok(image)
     }
 
-    /// Attaches the statements about an image beside whoever waits for it; `lease` keeps it until then.
-    fn state_origin(&self, job: &Job, image: &Image, lease: daas_image::Lease) {
+    /// Attaches the statements about an image beside whoever waits for it: listing what is in a large one takes longer than many a build.
+    ///
+    /// `lease` keeps the image until then, and `due` lets those who ask for its documents wait.
+    fn state_origin(
+        &self,
+        job: &Job,
+        image: &Image,
+        lease: daas_image::Lease,
+        due: daas_image::DocumentsDue,
+    ) {
         let origin = Origin {
             names: job.request.names.clone(),
             file: job.request.file.clone(),
@@ -311,7 +320,7 @@ impl Builder {
                 if let Err(error) = attach(builder.store(), &image, &origin) {
                     tracing::warn!(image = %image.digest, cause = %daas_model::render_chain(&error), "no statements were attached; the next build tries again");
                 }
-                drop(lease);
+                drop((lease, due));
             });
     }
 

@@ -157,6 +157,7 @@ async fn execute(
     key: &Digest,
 ) -> Result<(daas_image::Packed, daas_image::Layer), BuildError> {
     let caches = take_caches(job, step, &mut mounts).await?;
+    mounts.trust_of_java(state).map_err(|e| at_step(step, e))?;
     let stubs = stubs_of(job, state, step, &mounts).await?;
     let over = over(state, step, argv, &mounts, &stubs, job, key)?;
     let name = job.node_name(number);

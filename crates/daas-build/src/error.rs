@@ -58,7 +58,9 @@ pub enum BuildError {
     #[error("cannot use base image `{}`", image.familiar())]
     Base {
         /// Which.
-        image: ImageName,
+        image: Box<ImageName>,
+        /// What the name may have been meant for.
+        meant: Option<String>,
         /// Why.
         #[source]
         source: Box<ImageError>,
@@ -206,6 +208,9 @@ impl Explain for BuildError {
                     .into(),
             ),
             Self::Context { .. } | Self::Io { .. } | Self::Cancelled => None,
+            Self::Base {
+                meant: Some(meant), ..
+            } => Some(meant.clone()),
             Self::Base { source, .. } => source.hint().or_else(|| {
                 Some(
                     "make it with `daas image make`, load it, or tell a registry that has it"

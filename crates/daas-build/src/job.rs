@@ -10,6 +10,7 @@ use crate::stubs::Scratch;
 use daas_image::{Digest, Image, Layer, Lease, Merged, Packed, PullOptions};
 use daas_model::{Diagnostics, ImageName, NodeName};
 use daas_spec::dockerfile::{Dockerfile, Origin, Plan, Step};
+use daas_spec::nearest;
 use futures_util::future::{BoxFuture, Shared};
 use std::io;
 use std::path::PathBuf;
@@ -206,7 +207,8 @@ impl Job {
     pub(crate) async fn image(&self, stage: usize, name: &ImageName) -> Result<Image, BuildError> {
         let store = self.builder.store().clone();
         let base = |source| BuildError::Base {
-            image: name.clone(),
+            image: Box::new(name.clone()),
+            meant: self.meant_by(name),
             source: Box::new(source),
         };
         let begun = self.begin(stage, &format!("FROM {}", name.familiar()));
@@ -239,7 +241,16 @@ impl Job {
                 match (pulled, local) {
                     (Ok(image), _) => image,
                     // What was made or loaded here has no registry to be compared with.
-                    (Err(_), Ok(Some(image))) => image,
+                    (Err(error), Ok(Some(image))) => {
+                        (self.tell)(Event::Remark {
+                            text: format!(
+                                "warning[base-not-compared]: `{}` is taken as it is here: {}",
+                                name.familiar(),
+                                daas_model::render_chain(&error)
+                            ),
+                        });
+                        image
+                    }
                     (Err(error), _) => return Err(base(error)),
                 }
             }
@@ -256,6 +267,23 @@ impl Job {
         drop(bases);
         begun.done(cached);
         Ok(image)
+    }
+
+    /// Says what a short name may have been meant for that no image could be had for: a stage or a context.
+    fn meant_by(&self, name: &ImageName) -> Option<String> {
+        let word = name.familiar();
+        let word = word.strip_suffix(":latest")?;
+        if word.contains(['/', ':', '@']) {
+            return None;
+        }
+        let stages = self.file.stages.iter().filter_map(|s| s.name.as_deref());
+        let contexts = self.request.contexts.keys().map(String::as_str);
+        Some(match nearest(word, stages.chain(contexts)) {
+            Some(near) => format!("did you mean `{near}`? `{word}` is no stage and no context"),
+            None => format!(
+                "it is no stage and no context either: give it with `--build-context {word}=...`, load or make the image, or tell a registry that has it"
+            ),
+        })
     }
 
     /// Returns the files that `origin` means; `None` is the build's own context.

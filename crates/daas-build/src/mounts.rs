@@ -23,6 +23,8 @@ pub(crate) struct Mounts {
     pub(crate) environment: BTreeMap<String, String>,
     /// Variables that name the machine's authorities.
     pub(crate) authorities: BTreeMap<String, String>,
+    /// The folder that holds them.
+    trusted: Option<std::path::PathBuf>,
     /// Places that must exist, and whether as a folder.
     pub(crate) targets: Vec<(String, bool)>,
     /// Caches.
@@ -44,6 +46,9 @@ pub(crate) struct CacheMount {
 
 /// Where a command finds the authorities of this machine.
 pub(crate) const AUTHORITIES: &str = "/run/daas/authorities.pem";
+
+/// The same as Java reads them, behind those of the image's own Java.
+const JAVA_AUTHORITIES: &str = "/run/daas/authorities.jks";
 
 /// The variables by which programs find them: OpenSSL, curl, pip and requests, Node, cargo, git.
 const NAMED_BY: [&str; 7] = [
@@ -151,18 +156,43 @@ impl Mounts {
         std::fs::create_dir(&folder).map_err(|e| at_step(step, e))?;
         std::fs::write(folder.join("authorities.pem"), authorities)
             .map_err(|e| at_step(step, e))?;
-        self.targets.push((AUTHORITIES.to_owned(), false));
-        self.list.push(MountLaunch {
-            source: MountLaunchSource::Layers {
-                lowers: vec![folder],
-                path: "/authorities.pem".into(),
-            },
-            target: AUTHORITIES.to_owned(),
-            read_only: true,
-        });
+        self.show(folder.clone(), "/authorities.pem", AUTHORITIES);
+        self.trusted = Some(folder);
         let pair = |name: &&str| ((*name).to_owned(), AUTHORITIES.to_owned());
         self.authorities.extend(named.iter().map(pair));
         Ok(())
+    }
+
+    /// Shows the same authorities to the Java of the image, if it has one: Java reads no other list than its own, in a form of its own, and
+    /// changed in its place the list would be in the image. Only for what is really run; blocks.
+    pub(crate) fn trust_of_java(&mut self, state: &State) -> std::io::Result<()> {
+        let Some(folder) = self.trusted.clone() else {
+            return Ok(());
+        };
+        let roots = std::fs::read(folder.join("authorities.pem"))?;
+        // Words between the certificates may be in any encoding.
+        let roots = String::from_utf8_lossy(&roots);
+        let environment = state.scope.run_env().into_iter().collect();
+        if let Some(list) = daas_engine::java_list(&state.lowers(), &environment, &roots)? {
+            std::fs::write(folder.join("authorities.jks"), list)?;
+            self.show(folder, "/authorities.jks", JAVA_AUTHORITIES);
+            let option = format!("-Djavax.net.ssl.trustStore={JAVA_AUTHORITIES}");
+            self.authorities.insert("JAVA_TOOL_OPTIONS".into(), option);
+        }
+        Ok(())
+    }
+
+    /// Mounts a file of the build's own.
+    fn show(&mut self, folder: std::path::PathBuf, path: &str, target: &str) {
+        self.targets.push((target.to_owned(), false));
+        self.list.push(MountLaunch {
+            source: MountLaunchSource::Layers {
+                lowers: vec![folder],
+                path: path.into(),
+            },
+            target: target.to_owned(),
+            read_only: true,
+        });
     }
 
     fn cache(

@@ -1,12 +1,12 @@
 //! `daas image build`.
 
-use crate::pack::{Part, pack_parts};
+use crate::pack::{Part, Spoiled, pack_parts};
 use crate::progress;
 use crate::stop::Stop;
 use crate::talk::Talk;
 use clap::{Args, ValueEnum};
 use daas_api::{Accepted, BuildRequest, BytesText, LimitsSource, Operation, OperationState};
-use daas_model::{ByteSize, Cpus, Egress, ImageName, ProjectName, Ulimit};
+use daas_model::{ByteSize, Cpus, Egress, ImageName, ProjectName, Ulimit, visible};
 use daas_spec::dockerfile::{Ignore, Remote};
 use daas_tasks::Supervisor;
 use futures_util::TryStreamExt;
@@ -198,11 +198,15 @@ pub(crate) async fn run(build: Build, talk: &Talk) -> Result<(), Stop> {
 /// Sends a build, shows what it writes, and returns how it ended.
 pub(crate) async fn carry_out(ready: Ready, show: bool, talk: &Talk) -> Result<Operation, Stop> {
     let tasks = Supervisor::new();
-    let files = match ready.files {
+    let (files, spoiled) = match ready.files {
         FilesOf::Folders(parts) => pack_parts(&tasks, parts),
-        FilesOf::Input => crate::image::flow(tokio::io::stdin()),
+        FilesOf::Input => (crate::image::flow(tokio::io::stdin()), Spoiled::default()),
     };
-    let accepted = talk.client.build_image(&ready.request, files).await?;
+    let accepted = talk.client.build_image(&ready.request, files).await;
+    let accepted = accepted.map_err(|failure| match spoiled.get() {
+        Some(own) => own.clone(),
+        None => failure,
+    })?;
     watch(&accepted, show, talk).await
 }
 
@@ -218,13 +222,11 @@ pub(crate) async fn watch(accepted: &Accepted, show: bool, talk: &Talk) -> Resul
             open.extend_from_slice(&piece);
             while let Some(end) = open.iter().position(|b| *b == b'\n') {
                 let line: Vec<u8> = open.drain(..=end).collect();
-                talk.say(daas_model::visible(
-                    String::from_utf8_lossy(&line).trim_end(),
-                ));
+                talk.say(visible(String::from_utf8_lossy(&line).trim_end()));
             }
         }
         if !open.is_empty() {
-            talk.say(daas_model::visible(&String::from_utf8_lossy(&open)));
+            talk.say(visible(&String::from_utf8_lossy(&open)));
         }
     }
     let mut flow = talk.client.follow_operation(&started.operation).await?;
@@ -242,6 +244,9 @@ pub(crate) async fn watch(accepted: &Accepted, show: bool, talk: &Talk) -> Resul
 impl Build {
     fn ready(self) -> Result<Ready, Stop> {
         let place = Place::of(&self.context)?;
+        if let Place::Folder(folder) = &place {
+            check_folder(folder, "context")?;
+        }
         let (dockerfile, file) = self.dockerfile(&place)?;
         let mut parts = Vec::new();
         if let Place::Folder(folder) = &place {
@@ -253,18 +258,10 @@ impl Build {
         }
         let (mut images, mut remotes) = (BTreeMap::new(), BTreeMap::new());
         for (name, place) in &self.contexts {
-            if let Some(image) = place.strip_prefix("docker-image://") {
-                let image = image_name(image).map_err(|why| Stop::input("image-name", why))?;
-                images.insert(name.clone(), image);
-            } else if Remote::is_remote(place) {
-                remotes.insert(name.clone(), place.clone());
-            } else {
-                let folder = PathBuf::from(place);
-                parts.push(Part {
-                    ignore: ignore_of(&folder, "")?,
-                    folder,
-                    name: format!("contexts/{name}"),
-                });
+            match Further::of(name, place)? {
+                Further::Image(image) => drop(images.insert(name.clone(), image)),
+                Further::Far(address) => drop(remotes.insert(name.clone(), address)),
+                Further::Folder(part) => parts.push(part),
             }
         }
         let (context, files) = match place {
@@ -343,13 +340,75 @@ impl Build {
                     .map_err(Stop::io("read", "standard input"))?;
                 Ok((lossy(bytes), "Dockerfile".into()))
             }
-            (Some(file), Place::Folder(folder)) => read_dockerfile(Path::new(file), folder),
-            (None, Place::Folder(folder)) => read_dockerfile(&folder.join("Dockerfile"), folder),
+            (Some(file), Place::Folder(folder)) => {
+                let inside = folder.join(file);
+                read_dockerfile(Path::new(file), folder).map_err(|stop| {
+                    // As with Docker it is looked for where one is, and many a one looks for it in the context.
+                    if !Path::new(file).exists() && inside.is_file() {
+                        return stop.hint(format!("there is `--file {}`", visible(&inside.display().to_string())));
+                    }
+                    stop
+                })
+            }
+            (None, Place::Folder(folder)) => read_dockerfile(&folder.join("Dockerfile"), folder)
+                .map_err(|stop| {
+                    stop.hint("`--file` names another Dockerfile, `daas project dockerfile` makes one of a description")
+                }),
             (file, Place::Far(_) | Place::Input) => {
                 let file = file.clone().unwrap_or_else(|| "Dockerfile".into());
                 Ok((String::new(), file))
             }
         }
+    }
+}
+
+/// A further context.
+enum Further {
+    Image(ImageName),
+    /// Fetched by the daemon.
+    Far(String),
+    Folder(Part),
+}
+
+impl Further {
+    fn of(name: &str, place: &str) -> Result<Self, Stop> {
+        let bad = |code, why: String, hint: String| Err(Stop::input(code, why).hint(hint).into());
+        let shown = visible(name);
+        if name.is_empty() {
+            let why = "a further context has no name".to_owned();
+            return bad(
+                "context-name",
+                why,
+                "write `--build-context NAME=PLACE`".into(),
+            );
+        }
+        if let Some(image) = place.strip_prefix("docker-image://") {
+            let image = image_name(image).map_err(|why| Stop::input("image-name", why))?;
+            return Ok(Self::Image(image));
+        }
+        if let Some(layout) = place.strip_prefix("oci-layout://") {
+            let why = format!("the context `{shown}` cannot be a folder of images");
+            let hint = format!(
+                "load it first, `daas image load {}`, and write `docker-image://IMAGE`",
+                visible(layout)
+            );
+            return bad("context-place", why, hint);
+        }
+        if Remote::is_remote(place) {
+            return Ok(Self::Far(place.to_owned()));
+        }
+        if name.contains('/') || name.starts_with('.') {
+            let why = format!("a folder cannot be the context `{shown}`");
+            let hint = "its name must be one without `/`; an image may stand for any name";
+            return bad("context-name", why, hint.into());
+        }
+        let folder = PathBuf::from(place);
+        check_folder(&folder, &format!("context `{shown}`"))?;
+        Ok(Self::Folder(Part {
+            ignore: ignore_of(&folder, "")?,
+            folder,
+            name: format!("contexts/{name}"),
+        }))
     }
 }
 
@@ -377,6 +436,19 @@ impl Place {
             .into()),
         }
     }
+}
+
+/// Asserts that a folder of a build is one.
+fn check_folder(folder: &Path, what: &str) -> Result<(), Stop> {
+    let place = visible(&folder.display().to_string());
+    let found = std::fs::metadata(folder);
+    let found = found.map_err(Stop::io(&format!("read the {what}"), &place))?;
+    if found.is_dir() {
+        return Ok(());
+    }
+    Err(Stop::input("context-place", format!("the {what} `{place}` is no folder"))
+        .hint("a context is a folder, the address of a repository or of an archive, or `-` for an archive from standard input; `--file` names a Dockerfile")
+        .into())
 }
 
 /// Reads a Dockerfile; its name is below the context if it lies there.

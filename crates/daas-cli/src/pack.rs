@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use tar::{Builder, EntryType, Header};
 use tokio::sync::mpsc;
 
@@ -58,9 +59,15 @@ pub(crate) struct Part {
     pub(crate) ignore: Ignore,
 }
 
-/// Reads folders as one archive, without what their lists leave out.
-pub(crate) fn pack_parts(tasks: &Supervisor, parts: Vec<Part>) -> ByteFlow {
+/// What kept an archive from being packed, once it is known.
+pub(crate) type Spoiled = Arc<OnceLock<Failure>>;
+
+/// Reads folders as one archive, without what their lists leave out. What it fails with breaks the archive off and is kept besides: whoever
+/// receives it only sees that it is broken.
+pub(crate) fn pack_parts(tasks: &Supervisor, parts: Vec<Part>) -> (ByteFlow, Spoiled) {
     let (pieces, receiver) = mpsc::channel(4);
+    let spoiled = Spoiled::default();
+    let spoil = spoiled.clone();
     drop(tasks.run_blocking("packing", move || {
         let mut builder = Builder::new(Sender {
             pieces: pieces.clone(),
@@ -68,9 +75,9 @@ pub(crate) fn pack_parts(tasks: &Supervisor, parts: Vec<Part>) -> ByteFlow {
         });
         let mut pack = || -> io::Result<()> {
             for part in &parts {
-                let root = part.folder.canonicalize()?;
+                let root = part.folder.canonicalize().map_err(at(&part.folder))?;
                 if !root.is_dir() {
-                    return Err(io::Error::from(io::ErrorKind::NotADirectory));
+                    return Err(at(&part.folder)(io::ErrorKind::NotADirectory.into()));
                 }
                 append_kept(&mut builder, &root, Path::new(&part.name), "", &part.ignore)?;
             }
@@ -78,24 +85,25 @@ pub(crate) fn pack_parts(tasks: &Supervisor, parts: Vec<Part>) -> ByteFlow {
         };
         let packed = pack().and_then(|()| builder.into_inner()?.flush());
         if let Err(error) = packed {
-            let names: Vec<_> = parts
-                .iter()
-                .map(|p| p.folder.display().to_string())
-                .collect();
-            let failure = Failure::new(
-                "context-unreadable",
-                Kind::Input,
-                format!("cannot read the context `{}`", names.join("`, `")),
-            )
-            .because(error.to_string());
+            let failure =
+                Failure::new("context-unreadable", Kind::Input, "cannot pack the context")
+                    .because(error.to_string())
+                    .hint("what a build does not need is left out by `.dockerignore`");
+            // The first one counts, and there is only this one.
+            let _ = spoil.set(failure.clone());
             // Nobody listens any more: the daemon has refused.
             let _ = pieces.blocking_send(Err(failure));
         }
     }));
-    stream::unfold(receiver, |mut receiver| async move {
+    let flow = stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|piece| (piece, receiver))
-    })
-    .boxed()
+    });
+    (flow.boxed(), spoiled)
+}
+
+/// Says at which file something failed.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
 }
 
 /// Appends `path`, which is `inside` its context, and all below it that is not left out.
@@ -106,15 +114,16 @@ fn append_kept<W: Write>(
     inside: &str,
     ignore: &Ignore,
 ) -> io::Result<()> {
-    let is_dir = path.symlink_metadata()?.is_dir();
+    let is_dir = path.symlink_metadata().map_err(at(path))?.is_dir();
     if !inside.is_empty() && ignore.excludes(inside) && !(is_dir && ignore.may_keep_below(inside)) {
         return Ok(());
     }
     if !is_dir {
-        return append(builder, path, name, &|_| {});
+        return append(builder, path, name, &|_| {}).map_err(at(path));
     }
-    append_one(builder, path, name)?;
-    let mut entries: Vec<_> = std::fs::read_dir(path)?.collect::<Result<_, _>>()?;
+    append_one(builder, path, name).map_err(at(path))?;
+    let listed = std::fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut entries = listed.map_err(at(path))?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let file = entry.file_name();

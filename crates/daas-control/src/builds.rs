@@ -3,6 +3,7 @@
 use crate::images::started;
 use crate::operations::Operations;
 use crate::platform::Control;
+use crate::projects::enough;
 use crate::stand_loop::now_ms;
 use bytes::Bytes;
 use daas_api::platform::ByteFlow;
@@ -41,6 +42,7 @@ impl Control {
     ) -> Result<Accepted, Failure> {
         tracing::info!(%caller, names = ?head.names, "build an image");
         let mut head = head;
+        enough(self.limits(&head))?;
         let context = self.context_of(&mut head, files).await?;
         let far = far_contexts(&head, self.limits(&head));
         // What needs nothing from elsewhere is judged before anything is recorded.
@@ -377,7 +379,7 @@ fn take_dockerfile(head: &mut BuildRequest, text: Vec<u8>) -> Result<(), Failure
 fn failure(error: &BuildError) -> Failure {
     let mut failure = Failure::new(error.code(), error.kind(), error.to_string());
     if let BuildError::Dockerfile { diagnostics } = error {
-        failure = Failure::of_project(diagnostics);
+        failure = Failure::of_dockerfile(diagnostics);
     }
     if let Some(cause) = std::error::Error::source(error) {
         failure = failure.because(daas_model::render_chain(cause));

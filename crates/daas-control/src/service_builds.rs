@@ -237,7 +237,7 @@ impl Control {
         };
         let parsed = read_dockerfile(&file_of(build), &dockerfile);
         let Some(file) = parsed.dockerfile else {
-            return Err(Failure::of_project(&parsed.diagnostics));
+            return Err(Failure::of_dockerfile(&parsed.diagnostics));
         };
         if !build.bare && build.far_context().is_none() && file.needs_context() {
             files.folder(&build.context, &build.service)?;

@@ -23,5 +23,6 @@ pub use fake::FakeEngine;
 pub use launch::{Ids, ImageFacts, signal_number};
 pub use local::{
     AUTHORITIES_BEGIN, AUTHORITIES_END, AsyncPipe, Copied, EngineConfig, ExecEnd, ExecRequest,
-    ExecSession, InnerEdge, InnerService, LocalEngine, Over, StandUsage, Usage, new_stand_id,
+    ExecSession, InnerEdge, InnerService, LocalEngine, Over, StandUsage, Usage, java_list,
+    new_stand_id,
 };

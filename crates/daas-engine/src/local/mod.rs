@@ -17,7 +17,7 @@ pub use look::{StandUsage, Usage};
 pub use over::Over;
 pub use session::{Copied, ExecEnd, ExecRequest, ExecSession};
 pub use terminal::AsyncPipe;
-pub use trust::{AUTHORITIES_BEGIN, AUTHORITIES_END};
+pub use trust::{AUTHORITIES_BEGIN, AUTHORITIES_END, java_list};
 pub use ways::{InnerEdge, InnerService};
 
 use crate::dial::Dialer;

@@ -14,6 +14,7 @@ use super::lock;
 use crate::error::EngineError;
 use crate::launch::ImageFacts;
 use daas_image::Merged;
+use places::Places;
 use plan::{Parts, Plan, plan};
 use roots::Roots;
 use std::collections::{BTreeMap, HashMap};
@@ -39,7 +40,8 @@ const ALONE: &str = "/usr/local/share/ca-certificates/daas-root.crt";
 pub(super) enum Shown {
     /// In the lists, and where lists are made from.
     Stand,
-    /// In lists of text alone, from which it is taken out again: what a build makes of other files would be in its image.
+    /// In lists of text alone, from which it is taken out again: what a build makes of other files would be in its image. Java is shown [`java_list`]
+    /// elsewhere.
     Build,
 }
 
@@ -155,6 +157,30 @@ impl Trust {
         }
         File::open(&self.folder)?.sync_all()
     }
+}
+
+/// Returns the list of authorities of an image's Java with `roots`, which are PEM, behind those that it has; nothing if the image has no Java
+/// whose list can be read. Blocks.
+///
+/// # Errors
+/// What reading the layers says.
+pub fn java_list(
+    lowers: &[PathBuf],
+    environment: &BTreeMap<String, String>,
+    roots: &str,
+) -> io::Result<Option<Vec<u8>>> {
+    let below = Merged::open(lowers)?;
+    let roots = Roots::read(roots.to_owned());
+    for place in Places::of(&below, environment)?.keystores {
+        let Some((_, _, list)) = plan::list(&below, &place)? else {
+            continue;
+        };
+        let ours = roots.each.iter().map(|root| &root.der[..]);
+        if let Some(list) = keystore::with_roots(&list, ours) {
+            return Ok(Some(list));
+        }
+    }
+    Ok(None)
 }
 
 /// Makes a folder that nobody has.

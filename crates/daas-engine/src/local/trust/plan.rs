@@ -99,6 +99,21 @@ pub(super) fn plan(
     Ok(planner.plan)
 }
 
+/// Returns a list of authorities of an image with its true path and its look; nothing if there is none, or what is there is too large to be one.
+pub(super) fn list(below: &Merged, path: &str) -> io::Result<Option<(Parts, Look, Vec<u8>)>> {
+    // An image whose links go round is its own trouble.
+    let Ok((parts, Some(found))) = below.land(path.as_bytes()) else {
+        return Ok(None);
+    };
+    let size = u64::try_from(found.stat().st_size).unwrap_or(u64::MAX);
+    if found.kind() != FileType::RegularFile || size > LARGEST {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    found.open()?.take(LARGEST).read_to_end(&mut content)?;
+    Ok(Some((parts, Look::of(found.stat()), content)))
+}
+
 struct Planner<'a> {
     below: &'a Merged,
     roots: &'a Roots,
@@ -163,20 +178,13 @@ impl Planner<'_> {
         path: &str,
         change: impl Fn(&[u8]) -> Option<Vec<u8>>,
     ) -> io::Result<bool> {
-        // An image whose links go round is its own trouble.
-        let Ok((parts, Some(found))) = self.below.land(path.as_bytes()) else {
+        let Some((parts, look, content)) = list(self.below, path)? else {
             return Ok(false);
         };
-        let size = u64::try_from(found.stat().st_size).unwrap_or(u64::MAX);
-        if found.kind() != FileType::RegularFile || size > LARGEST {
-            return Ok(false);
-        }
-        if let Entry::Vacant(place) = self.plan.files.entry(parts) {
-            let mut content = Vec::new();
-            found.open()?.take(LARGEST).read_to_end(&mut content)?;
-            if let Some(content) = change(&content) {
-                place.insert((Look::of(found.stat()), content));
-            }
+        if let Entry::Vacant(place) = self.plan.files.entry(parts)
+            && let Some(content) = change(&content)
+        {
+            place.insert((look, content));
         }
         Ok(true)
     }
