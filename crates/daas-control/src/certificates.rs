@@ -167,33 +167,49 @@ impl Control {
     /// Returns what the doctor says of certificates: those that end or could not be had.
     pub(crate) fn certificate_checks(&self) -> Result<Vec<Check>, Failure> {
         let all = self.certificates.list()?;
-        let check = |verdict, found: String, fix| Check {
-            code: "certificates".into(),
-            title: "certificates".into(),
-            verdict,
-            found,
-            fix,
-        };
-        let mut checks = Vec::new();
-        for one in &all {
-            let verdict = match one.condition {
-                Condition::Valid | Condition::Ordering | Condition::Revoked => continue,
-                Condition::Expiring => CheckVerdict::Warn,
-                Condition::Expired | Condition::Failed => CheckVerdict::Fail,
-            };
-            let why = one.fault.as_ref().map(|fault| fault.message.clone());
-            let found = format!("`{}` is {}", one.id, state(one.condition).as_str());
-            let found = why.map_or(found.clone(), |why| format!("{found}: {why}"));
-            let hint = one.fault.as_ref().and_then(|fault| fault.hint.clone());
-            let fix = hint.unwrap_or_else(|| format!("`daas certificate show {}`", one.id));
-            checks.push(check(verdict, found, Some(fix)));
-        }
+        let mut checks: Vec<Check> = all.iter().filter_map(worry).collect();
         if checks.is_empty() {
             let found = format!("{} given or ordered, all good", all.len());
             checks.push(check(CheckVerdict::Ok, found, None));
         }
         Ok(checks)
     }
+}
+
+fn check(verdict: CheckVerdict, found: String, fix: Option<String>) -> Check {
+    Check {
+        code: "certificates".into(),
+        title: "certificates".into(),
+        verdict,
+        found,
+        fix,
+    }
+}
+
+/// Returns what somebody should know of a certificate. One that is good and was not renewed when it should have been is told long before its end.
+fn worry(one: &daas_certs::CertificateView) -> Option<Check> {
+    let (verdict, word) = match one.condition {
+        Condition::Ordering | Condition::Revoked => return None,
+        Condition::Valid => {
+            one.fault.as_ref()?;
+            let word = match one.source {
+                Source::Given => "valid, and its files hold nothing newer that could be used",
+                Source::Ordered { .. } => "valid, and was not renewed",
+            };
+            (CheckVerdict::Warn, word)
+        }
+        Condition::Expiring => (CheckVerdict::Warn, "expiring"),
+        Condition::Expired => (CheckVerdict::Fail, "expired"),
+        Condition::Failed => (CheckVerdict::Fail, "failed"),
+    };
+    let found = format!("`{}` is {word}", one.id);
+    let fault = one.fault.as_ref();
+    let found = fault.map_or(found.clone(), |fault| format!("{found}: {}", fault.message));
+    let fix = fault.and_then(|fault| fault.hint.clone()).unwrap_or_else(|| match one.source {
+        Source::Given => "have its files renewed by whoever makes them; they are looked at every 10 s".to_owned(),
+        Source::Ordered { .. } => format!("`daas certificate show '{}'` tells more, `daas certificate renew '{}'` tries again", one.id, one.id),
+    });
+    Some(check(verdict, found, Some(fix)))
 }
 
 impl Certificates for Control {
@@ -319,5 +335,90 @@ mod tests {
         };
         assert!(!served.serves("web.shop.localhost") && !served.serves("shop.localhost"));
         assert!(served.serves("localhost") && served.serves("shop.example.net"));
+    }
+
+    fn certificate(
+        source: Source,
+        condition: Condition,
+        fails: bool,
+    ) -> daas_certs::CertificateView {
+        daas_certs::CertificateView {
+            id: "*.shop.test".into(),
+            names: Vec::new(),
+            source,
+            condition,
+            issuer: None,
+            serial: None,
+            fingerprint: None,
+            not_before_ms: None,
+            not_after_ms: None,
+            renew_ms: None,
+            fault: fails.then(|| FaultRecord {
+                code: "certificate-authority".into(),
+                message: "cannot reach `https://ca.test`".into(),
+                hint: None,
+                at_ms: 0,
+            }),
+            next_try_ms: None,
+        }
+    }
+
+    #[test]
+    fn the_doctor_worries_about_what_ends_and_what_was_not_renewed_while_it_is_good() {
+        let ordered = || Source::Ordered { authority: None };
+        for (source, condition, fails, expected) in [
+            (ordered(), Condition::Valid, false, None),
+            (ordered(), Condition::Ordering, true, None),
+            (
+                ordered(),
+                Condition::Valid,
+                true,
+                Some((
+                    CheckVerdict::Warn,
+                    "`*.shop.test` is valid, and was not renewed: cannot reach `https://ca.test`",
+                )),
+            ),
+            (
+                Source::Given,
+                Condition::Valid,
+                true,
+                Some((
+                    CheckVerdict::Warn,
+                    "`*.shop.test` is valid, and its files hold nothing newer that could be used: cannot reach `https://ca.test`",
+                )),
+            ),
+            (
+                Source::Given,
+                Condition::Expiring,
+                false,
+                Some((CheckVerdict::Warn, "`*.shop.test` is expiring")),
+            ),
+            (
+                ordered(),
+                Condition::Expired,
+                true,
+                Some((
+                    CheckVerdict::Fail,
+                    "`*.shop.test` is expired: cannot reach `https://ca.test`",
+                )),
+            ),
+            (
+                ordered(),
+                Condition::Failed,
+                true,
+                Some((
+                    CheckVerdict::Fail,
+                    "`*.shop.test` is failed: cannot reach `https://ca.test`",
+                )),
+            ),
+        ] {
+            let told = worry(&certificate(source, condition, fails));
+            assert_eq!(
+                told.as_ref()
+                    .map(|check| (check.verdict, check.found.as_str())),
+                expected
+            );
+            assert!(told.is_none_or(|check| check.fix.is_some()));
+        }
     }
 }

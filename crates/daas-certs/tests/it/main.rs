@@ -5,7 +5,9 @@
     reason = "the whole crate is a test; clippy sees only its test functions as one"
 )]
 
+mod advice;
 mod judge;
 mod orders;
 mod pebble;
 mod private;
+mod renewals;

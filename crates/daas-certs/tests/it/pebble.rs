@@ -97,20 +97,57 @@ impl Names {
         Some(out)
     }
 
+    /// Serves over UDP, and over TCP for authorities that ask so.
     pub(crate) async fn serve(&self) -> (SocketAddr, JoinHandle<()>) {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
+        let (tcp, udp) = both().await;
+        let address = udp.local_addr().unwrap();
         let names = self.clone();
         let task = tokio::spawn(async move {
             let mut question = [0; 1500];
-            while let Ok((read, from)) = socket.recv_from(&mut question).await {
-                if let Some(answer) = names.answer(&question[..read]) {
-                    let _ = socket.send_to(&answer, from).await;
+            loop {
+                tokio::select! {
+                    Ok((read, from)) = udp.recv_from(&mut question) => {
+                        if let Some(answer) = names.answer(&question[..read]) {
+                            let _ = udp.send_to(&answer, from).await;
+                        }
+                    }
+                    Ok((stream, _)) = tcp.accept() => {
+                        tokio::spawn(names.clone().converse(stream));
+                    }
+                    else => return,
                 }
             }
         });
         (address, task)
     }
+
+    async fn converse(self, mut stream: TcpStream) {
+        while let Ok(length) = stream.read_u16().await {
+            let mut question = vec![0; usize::from(length)];
+            if stream.read_exact(&mut question).await.is_err() {
+                return;
+            }
+            let Some(answer) = self.answer(&question) else {
+                return;
+            };
+            let length = u16::try_from(answer.len()).unwrap();
+            let framed = [&length.to_be_bytes()[..], &answer].concat();
+            if stream.write_all(&framed).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Returns sockets of both kinds at one port.
+async fn both() -> (TcpListener, UdpSocket) {
+    for _ in 0..50 {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()).await {
+            return (tcp, udp);
+        }
+    }
+    panic!("no port is free for both");
 }
 
 fn wire(name: &str) -> Vec<u8> {
@@ -232,7 +269,8 @@ impl Pebble {
         }});
         std::fs::write(path("config.json"), config.to_string()).unwrap();
         let log = std::fs::File::create(path("log")).unwrap();
-        let mut child = Command::new("pebble")
+        let named = std::env::var_os("DAAS_PEBBLE");
+        let mut child = Command::new(named.unwrap_or_else(|| "pebble".into()))
             .args([
                 "-config",
                 &path("config.json"),
@@ -283,14 +321,27 @@ impl Pebble {
         settings
     }
 
+    /// Returns what it has written so far.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.roots.with_file_name("log")).unwrap()
+    }
+
     /// Asks the management interface.
     pub(crate) async fn managed(&self, path: &str) -> String {
+        self.curled(path, &[]).await
+    }
+
+    /// Tells the management interface something.
+    pub(crate) async fn manage(&self, path: &str, body: &str) -> String {
+        self.curled(path, &["--fail-with-body", "--data-binary", body])
+            .await
+    }
+
+    async fn curled(&self, path: &str, more: &[&str]) -> String {
         let url = format!("https://localhost:{}/{path}", self.management);
-        let output = crate::judge::run(
-            "curl",
-            &["-sS", "--cacert", self.roots.to_str().unwrap(), &url],
-        )
-        .await;
+        let roots = self.roots.to_str().unwrap();
+        let output =
+            crate::judge::run("curl", &[&["-sS", "--cacert", roots, &url], more].concat()).await;
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
