@@ -24,6 +24,7 @@ impl Ssh for FakePlatform {
     fn info(&self) -> Answer<'_, SshInfo> {
         Box::pin(ready(Ok(SshInfo {
             listens: vec!["127.0.0.1:2222".into()],
+            known_as: vec!["[localhost]:2222".into(), "[127.0.0.1]:2222".into()],
             host_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA".into(),
             fingerprint: "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),
         })))

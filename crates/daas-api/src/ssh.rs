@@ -6,6 +6,9 @@ use utoipa::ToSchema;
 pub struct SshInfo {
     /// Where it listens: `127.0.0.1:2222`; nowhere if the list is empty.
     pub listens: Vec<String>,
+    /// By which hosts and ports clients may name it, as they stand in `known_hosts`: `[localhost]:2222`.
+    #[serde(default)]
+    pub known_as: Vec<String>,
     /// The host's key as it stands in `known_hosts`, without a host before it.
     pub host_key: String,
     /// Its fingerprint, `SHA256:...`.

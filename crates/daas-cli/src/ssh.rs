@@ -7,6 +7,7 @@ use crate::talk::Talk;
 use clap::{Args, Subcommand};
 use daas_api::{Failure, SshInfo, SshKeyRequest, SshKeyView};
 use daas_model::{Kind, visible};
+use std::collections::BTreeSet;
 use std::io::Read;
 
 /// The longest file that is read as a key.
@@ -22,7 +23,11 @@ pub(crate) enum SshVerb {
     )]
     Key(KeyVerb),
     /// Prints the lines for `~/.ssh/known_hosts`.
-    KnownHosts(SeenFrom),
+    KnownHosts {
+        /// Names or addresses of the host where the client is [default: those of this machine at which the door listens].
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Prints a piece for `~/.ssh/config`.
     Config(SeenFrom),
 }
@@ -64,18 +69,13 @@ pub(crate) struct SeenFrom {
 pub(crate) async fn run(verb: SshVerb, talk: &Talk) -> Result<(), Stop> {
     match verb {
         SshVerb::Key(verb) => key(verb, talk).await,
-        SshVerb::KnownHosts(seen) => {
+        SshVerb::KnownHosts { names } => {
             let info = open(talk.client.ssh().await?)?;
-            let lines: String = places(&info, seen.name.as_deref())
-                .into_iter()
-                .map(|(host, port)| format!("{} {}\n", known(&host, port), info.host_key))
-                .collect();
-            told(&info, lines, talk)
+            told(&info, lines(&info, &names), talk)
         }
         SshVerb::Config(seen) => {
             let info = open(talk.client.ssh().await?)?;
-            let place = places(&info, seen.name.as_deref()).into_iter().next();
-            let (host, port) = place.unwrap_or_default();
+            let (host, port) = place(&info, seen.name.as_deref());
             told(
                 &info,
                 format!(
@@ -108,21 +108,38 @@ fn open(info: SshInfo) -> Result<SshInfo, Failure> {
     Ok(info)
 }
 
-/// Returns hosts and ports by which the door is reached: those that it listens at, or `host` with their ports.
-fn places(info: &SshInfo, host: Option<&str>) -> Vec<(String, u16)> {
-    let mut all = Vec::new();
-    for listens in &info.listens {
-        let Some((address, port)) = listens.rsplit_once(':') else {
-            continue;
+/// Returns the lines for `known_hosts`: those that the daemon knows itself by, or `names` with its ports.
+fn lines(info: &SshInfo, names: &[String]) -> String {
+    let mut hosts = info.known_as.clone();
+    if !names.is_empty() {
+        let ports = info.listens.iter().map(|listens| split(listens).1);
+        let ports: BTreeSet<u16> = ports.collect();
+        let of_name = |name: &String| {
+            ports
+                .iter()
+                .map(move |port| known(name, *port))
+                .collect::<Vec<_>>()
         };
-        let port = port.parse().unwrap_or(22);
-        let address = address.trim_start_matches('[').trim_end_matches(']');
-        let place = (host.unwrap_or(address).to_owned(), port);
-        if !all.contains(&place) {
-            all.push(place);
-        }
+        hosts = names.iter().flat_map(of_name).collect();
     }
-    all
+    let line = |host: &String| format!("{host} {}\n", info.host_key);
+    hosts.iter().map(line).collect()
+}
+
+/// Returns the host and port for a client's configuration. Every address is none to go to: then it is this machine.
+fn place(info: &SshInfo, name: Option<&str>) -> (String, u16) {
+    let first = info.listens.first().map(|listens| split(listens));
+    let (address, port) = first.unwrap_or(("localhost", 22));
+    let everywhere = matches!(address, "0.0.0.0" | "::");
+    let host = name.unwrap_or(if everywhere { "localhost" } else { address });
+    (host.to_owned(), port)
+}
+
+/// Parts an address that is listened at.
+fn split(listens: &str) -> (&str, u16) {
+    let (address, port) = listens.rsplit_once(':').unwrap_or((listens, "22"));
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    (address, port.parse().unwrap_or(22))
 }
 
 /// Returns a host as `known_hosts` names it (sshd(8), "`SSH_KNOWN_HOSTS` FILE FORMAT").
@@ -218,18 +235,22 @@ mod tests {
     #[test]
     fn hosts_are_written_as_openssh_knows_them() {
         let info = SshInfo {
-            listens: vec!["127.0.0.1:2222".into(), "[::1]:2222".into()],
-            host_key: String::new(),
+            listens: vec!["0.0.0.0:2222".into(), "[::1]:22".into()],
+            known_as: vec!["[localhost]:2222".into(), "localhost".into()],
+            host_key: "ssh-ed25519 AAAA".into(),
             fingerprint: String::new(),
         };
-        let words = |host| {
-            let places = places(&info, host);
-            let all = places.iter().map(|(host, port)| known(host, *port));
-            all.collect::<Vec<_>>()
-        };
-        assert_eq!(words(None), ["[127.0.0.1]:2222", "[::1]:2222"]);
-        assert_eq!(words(Some("dev.example.com")), ["[dev.example.com]:2222"]);
-        assert_eq!(known("dev.example.com", 22), "dev.example.com");
+        assert_eq!(
+            lines(&info, &[]),
+            "[localhost]:2222 ssh-ed25519 AAAA\nlocalhost ssh-ed25519 AAAA\n"
+        );
+        assert_eq!(
+            lines(&info, &["dev.example.com".into(), "10.0.0.5".into()]),
+            "dev.example.com ssh-ed25519 AAAA\n[dev.example.com]:2222 ssh-ed25519 AAAA\n10.0.0.5 ssh-ed25519 AAAA\n[10.0.0.5]:2222 ssh-ed25519 AAAA\n"
+        );
+        assert_eq!(place(&info, None), ("localhost".into(), 2222));
+        assert_eq!(place(&info, Some("dev")), ("dev".into(), 2222));
+        assert_eq!(split("[::1]:2222"), ("::1", 2222));
         assert!(
             open(SshInfo {
                 listens: Vec::new(),

@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub struct SshOutside {
     /// Where it listens: `127.0.0.1:2222`.
     pub listens: Vec<String>,
+    /// By which hosts and ports clients may name it, as they stand in `known_hosts`: `[localhost]:2222`.
+    pub known_as: Vec<String>,
     /// The host's key as it stands in `known_hosts`.
     pub host_key: String,
     /// Its fingerprint.
@@ -101,6 +103,7 @@ impl House for Nodes {
             None => "was left".to_owned(),
             Some(End::Exited(code)) => format!("ended with {code}"),
             Some(End::Killed(signal)) => format!("ended by signal {signal}"),
+            Some(End::CutOff) => "was cut off by the daemon's end".to_owned(),
         };
         let room = self.find(visitor);
         let node = room.as_ref().map_or_else(
@@ -185,6 +188,7 @@ impl Ssh for Control {
         let outside = self.config.ssh.clone();
         Box::pin(std::future::ready(Ok(SshInfo {
             listens: outside.listens,
+            known_as: outside.known_as,
             host_key: outside.host_key,
             fingerprint: outside.fingerprint,
         })))

@@ -25,12 +25,12 @@ const TRIES: usize = 7;
 /// How often the other side is asked whether it lives, and how often it may be silent: a person may have stopped a client for minutes.
 const ALIVE: Duration = Duration::from_secs(60);
 const MOST_SILENT: usize = 10;
-/// How long a connection without any channel stays: `ControlPersist` has them.
-const EMPTY: Duration = Duration::from_secs(600);
 /// How often it is looked whether a connection is idle.
 const LOOK: Duration = Duration::from_secs(15);
 /// How long a connection may take to say good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(2);
+/// How long a client may take to leave whose sessions have ended.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// How the door behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Settings {
     pub sign_in: Duration,
     /// How long nothing may move in a connection's sessions.
     pub idle: Duration,
+    /// How long a connection without any channel stays.
+    pub empty: Duration,
     /// The most connections of one client.
     pub per_peer: usize,
     /// The most connections in all.
@@ -53,6 +55,8 @@ impl Default for Settings {
             // A person types the passphrase of a key meanwhile; sshd gives two minutes, and is known for being held up.
             sign_in: Duration::from_secs(30),
             idle: Duration::from_secs(12 * 3600),
+            // `ControlPersist` has them.
+            empty: Duration::from_secs(600),
             per_peer: 64,
             in_all: 512,
             strangers: 64,
@@ -216,19 +220,32 @@ impl Inner {
         shutdown: &Shutdown,
     ) {
         let handle = running.handle();
+        let mut sessions = facts.sessions.subscribe();
+        let look = LOOK.min(self.settings.idle).min(self.settings.empty);
         let why = loop {
             tokio::select! {
                 ended = &mut running => {
                     log_end(ended);
                     return;
                 }
-                () = shutdown.asked() => break "the daemon ends or is replaced; the stand lives on",
-                () = tokio::time::sleep(LOOK) => {
+                () = shutdown.asked() => {
+                    // Sessions say it on their standard error, which every client shows, and mostly leave by themselves: this reason would
+                    // be a second line, or the only one: OpenSSH shows nothing more that came before it. They may have ended just now.
+                    if sessions.has_changed().unwrap_or(false) {
+                        let _ = tokio::time::timeout(GOOD_BYE, sessions.wait_for(|left| *left == 0)).await;
+                        if let Ok(ended) = tokio::time::timeout(LEAVING, &mut running).await {
+                            log_end(ended);
+                            return;
+                        }
+                    }
+                    break "the daemon ends or is replaced; the stand lives on";
+                }
+                () = tokio::time::sleep(look) => {
                     let still = pulse.still();
                     if still > self.settings.idle {
                         break "nothing has moved for too long";
                     }
-                    if pulse.is_signed_in() && facts.channels.load(Ordering::Relaxed) == 0 && still > EMPTY {
+                    if pulse.is_signed_in() && facts.channels.load(Ordering::Relaxed) == 0 && still > self.settings.empty {
                         break "there was no session for too long";
                     }
                 }

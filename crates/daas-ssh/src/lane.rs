@@ -1,24 +1,28 @@
 //! One channel: what was said before it runs, and what carries it to its end.
 
 use crate::gate::Pulse;
-use crate::outlet::{Gone, Outlet};
+use crate::outlet::{FAILED, Gone, Outlet};
 use crate::room::{Deed, End, House, Program, Terminal, Tweak, Visitor, Wish};
 use bytes::Bytes;
 use daas_api::Failure;
 use daas_api::platform::{BoxDuplex, BoxWrite};
+use daas_tasks::Shutdown;
 use russh::server::Msg;
 use russh::{ChannelOpenFailure, ChannelWriteHalf};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long output is waited for behind the end of a terminal's program: others may hold the terminal for ever.
 const DRAIN: Duration = Duration::from_millis(300);
-/// What a session that could not begin ends with, as OpenSSH's own failures do.
-const FAILED: End = End::Exited(255);
+/// How long a session that is cut off may take to say so: whoever does not read does not hear it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What every client shows when the daemon goes; the protocol knows no word for all (RFC 4254).
+const CUT_OFF: &str =
+    "daas: the daemon ends or is replaced, and this session with it; the stand lives on";
 /// The most of a command that stands in a log: its program.
 const MOST_WORD: usize = 64;
 
@@ -100,6 +104,22 @@ impl Asked {
     }
 }
 
+/// Says that a session of a connection goes on, until it is dropped.
+pub(crate) struct Seat(Arc<watch::Sender<usize>>);
+
+impl Seat {
+    pub(crate) fn take(of: &Arc<watch::Sender<usize>>) -> Self {
+        of.send_modify(|taken| *taken += 1);
+        Self(of.clone())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.send_modify(|taken| *taken -= 1);
+    }
+}
+
 /// Everything that one session needs.
 pub(crate) struct Session {
     pub(crate) house: Arc<dyn House>,
@@ -108,15 +128,27 @@ pub(crate) struct Session {
     pub(crate) fed: Fed,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) end: CancellationToken,
+    pub(crate) _seat: Seat,
 }
 
 impl Session {
-    /// Serves what was asked for until it has ended or the other side is gone.
-    pub(crate) async fn serve(mut self, asked: Asked) {
+    /// Serves what was asked for until it has ended, the other side is gone, or the daemon ends.
+    pub(crate) async fn serve(mut self, asked: Asked, shutdown: Shutdown) {
         let (since, what) = (Instant::now(), asked.words());
         let left = self.end.clone();
         let end = tokio::select! {
+            // What runs may notice the daemon's end as well: then that is the reason.
+            biased;
             () = left.cancelled() => None,
+            () = shutdown.asked() => {
+                let told = async {
+                    // Whoever is gone needs no words.
+                    let _ = self.outlet.say(CUT_OFF).await;
+                    self.outlet.end(Some(End::CutOff)).await;
+                };
+                let _ = tokio::time::timeout(LAST_WORDS, told).await;
+                Some(End::CutOff)
+            }
             ended = self.run(asked) => match ended {
                 Ok(end) => {
                     self.outlet.end(Some(end)).await;
@@ -151,7 +183,7 @@ impl Session {
 
     async fn refuse(&self, failure: &Failure) -> Result<End, Gone> {
         self.outlet.complain(failure).await?;
-        Ok(FAILED)
+        Ok(End::Exited(FAILED.cast_signed()))
     }
 
     async fn carry(&mut self, program: Program, has_terminal: bool) -> Result<End, Gone> {
@@ -256,8 +288,8 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
-    /// Connects, says so, and carries bytes both ways until both sides have ended.
-    pub(crate) async fn serve(self) {
+    /// Connects, says so, and carries bytes both ways until both sides have ended, or the daemon ends.
+    pub(crate) async fn serve(self, shutdown: Shutdown) {
         let Self {
             mut session,
             host,
@@ -285,6 +317,7 @@ impl Forward {
         };
         tokio::select! {
             () = left.cancelled() => {}
+            () = shutdown.asked() => {}
             () = work => {}
         }
     }

@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const PIECE: usize = 32 * 1024;
 /// The kind of extended data that is standard error (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
+/// What a session ends with that could not begin or was cut off, as OpenSSH's own failures do (ssh(1), "EXIT STATUS").
+pub(crate) const FAILED: u32 = 255;
 
 /// One channel's end on this side. Waits when the other side does not read; safe to drop between pieces.
 pub(crate) struct Outlet {
@@ -90,7 +92,7 @@ impl Outlet {
         let id = self.id();
         let _ = match end {
             Some(End::Exited(code)) => {
-                let code = u32::try_from(code).unwrap_or(255);
+                let code = u32::try_from(code).unwrap_or(FAILED);
                 self.handle.exit_status_request(id, code).await
             }
             Some(End::Killed(signal)) => {
@@ -100,6 +102,7 @@ impl Outlet {
                     .exit_signal_request(id, name, false, text, String::new());
                 asked.await
             }
+            Some(End::CutOff) => self.handle.exit_status_request(id, FAILED).await,
             None => Ok(()),
         };
         // Whoever is gone needs no good-bye.

@@ -98,6 +98,8 @@ pub enum End {
     Exited(i32),
     /// By this signal.
     Killed(i32),
+    /// With the door, before its own end.
+    CutOff,
 }
 
 /// What a visitor did.

@@ -3,7 +3,7 @@
 use crate::gate::{FLOOD, Pulse};
 use crate::key::PublicKey;
 use crate::keyring::{Keyring, KnownKey};
-use crate::lane::{Asked, Forward, Input, Lane, Session};
+use crate::lane::{Asked, Forward, Input, Lane, Seat, Session};
 use crate::outlet::{Outlet, number_of};
 use crate::room::{House, Terminal, Tweak, Visitor, Wish};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 /// The window of a channel: what may be on its way to us (RFC 4254, section 5.2).
 pub(crate) const WINDOW: u32 = 1 << 20;
@@ -49,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) tried: AtomicBool,
     /// Channels that are open.
     pub(crate) channels: AtomicUsize,
+    /// How many sessions go on.
+    pub(crate) sessions: Arc<watch::Sender<usize>>,
 }
 
 /// What answers one connection.
@@ -114,8 +116,10 @@ impl Visit {
             fed: lane.open_feed(),
             pulse: self.pulse.clone(),
             end: lane.end.clone(),
+            _seat: Seat::take(&self.facts.sessions),
         };
-        drop(self.tasks.run(name, |_| session.serve(asked)));
+        let work = |shutdown| session.serve(asked, shutdown);
+        drop(self.tasks.run(name, work));
         true
     }
 
@@ -247,6 +251,7 @@ impl Handler for Visit {
                 fed: lane.open_feed(),
                 pulse: self.pulse.clone(),
                 end: lane.end.clone(),
+                _seat: Seat::take(&self.facts.sessions),
             },
             host: host.to_owned(),
             port,
@@ -254,7 +259,8 @@ impl Handler for Visit {
         };
         self.lanes.insert(id, lane);
         self.count_lanes();
-        drop(self.tasks.run("ssh forward", |_| forward.serve()));
+        let work = |shutdown| forward.serve(shutdown);
+        drop(self.tasks.run("ssh forward", work));
         Ok(())
     }
 

@@ -186,6 +186,17 @@ impl client::Handler for Trusting {
     }
 }
 
+/// Waits until the door has ended a connection.
+async fn until_closed(client: &Handle<Trusting>) {
+    for _ in 0..1200 {
+        if client.is_closed() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the connection is still open");
+}
+
 /// Reads to the end; what came, however the connection ended.
 async fn all_of(mut stream: TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
@@ -267,6 +278,103 @@ async fn connections_are_counted_by_client_and_before_the_sign_in() {
     assert_eq!(all_of(yard.stranger().await).await, b"");
     drop((first, again));
     yard.over().await;
+}
+
+#[tokio::test]
+async fn who_comes_when_all_seats_are_taken_waits_until_one_is_free() {
+    let yard = Yard::new(Settings {
+        in_all: 2,
+        ..Settings::default()
+    })
+    .await;
+    let first = yard.client(1, "echo").await.unwrap();
+    let _second = yard.client(1, "echo").await.unwrap();
+    // The kernel has taken the connection, and nobody speaks to it.
+    let mut third = yard.stranger().await;
+    let mut banner = [0; 14];
+    let early = tokio::time::timeout(Duration::from_millis(500), third.read(&mut banner)).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(first);
+    third.read_exact(&mut banner).await.unwrap();
+    assert_eq!(&banner, b"SSH-2.0-daas\r\n");
+    yard.over().await;
+}
+
+#[tokio::test]
+async fn a_session_in_which_nothing_moves_for_too_long_is_ended() {
+    let yard = Yard::new(Settings {
+        idle: Duration::from_secs(3),
+        ..Settings::default()
+    })
+    .await;
+    let client = yard.client(1, "echo").await.unwrap();
+    let mut channel = client.channel_open_session().await.unwrap();
+    channel.exec(true, "cat").await.unwrap();
+    let ended = async { while channel.wait().await.is_some() {} };
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    assert!(ended.is_ok(), "it goes on");
+    until_closed(&client).await;
+    yard.over().await;
+}
+
+#[tokio::test]
+async fn a_connection_without_a_session_is_ended_and_one_with_a_silent_session_stays() {
+    let yard = Yard::new(Settings {
+        empty: Duration::from_secs(3),
+        ..Settings::default()
+    })
+    .await;
+    // It has its session before the other one comes, which is then ended first if this one is.
+    let busy = yard.client(1, "echo").await.unwrap();
+    let mut channel = busy.channel_open_session().await.unwrap();
+    channel.exec(true, "cat").await.unwrap();
+    let empty = yard.client(1, "echo").await.unwrap();
+    until_closed(&empty).await;
+    channel.data(&b"still here"[..]).await.unwrap();
+    loop {
+        match channel.wait().await {
+            Some(ChannelMsg::Data { data }) => break assert_eq!(&data[..], b"still here"),
+            Some(_) => {}
+            None => panic!("the session has ended"),
+        }
+    }
+    yard.over().await;
+}
+
+#[tokio::test]
+async fn a_session_is_told_in_words_and_ends_with_255_when_the_daemon_ends() {
+    let yard = Yard::new(Settings::default()).await;
+    let client = yard.client(1, "echo").await.unwrap();
+    let mut channel = client.channel_open_session().await.unwrap();
+    channel.exec(true, "cat").await.unwrap();
+    channel.data(&b"x"[..]).await.unwrap();
+    // Another one reads nothing and must not hold anybody up.
+    let deaf = client.channel_open_session().await.unwrap();
+    deaf.exec(true, "deaf").await.unwrap();
+    while !matches!(channel.wait().await.unwrap(), ChannelMsg::Data { .. }) {}
+    yard.tasks.ask_to_end();
+    let (mut said, mut code) = (Vec::new(), None);
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::ExtendedData { data, ext: 1 } => said.extend_from_slice(&data),
+            ChannelMsg::ExitStatus { exit_status } => code = Some(exit_status),
+            _ => {}
+        }
+    }
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(
+        said,
+        "daas: the daemon ends or is replaced, and this session with it; the stand lives on\r\n"
+    );
+    assert_eq!(code, Some(255));
+    until_closed(&client).await;
+    let house = yard.house.clone();
+    yard.over().await;
+    let deeds = house.deeds.lock().unwrap().clone();
+    assert!(
+        deeds.contains(&"anna `cat` Some(CutOff)".into()),
+        "{deeds:?}"
+    );
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use daas_ssh::{Door, HostKey, Keyring, Rights, Settings};
 use daas_store::{Record, Store};
 use daas_tasks::{Bans, Supervisor};
 use serde::{Deserialize, Serialize};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// The port, beside the 22 that the machine's own door has.
@@ -123,14 +123,24 @@ impl SshGate {
         })
     }
 
-    /// Returns how it is seen from outside.
-    pub(crate) fn outside(&self) -> SshOutside {
-        let addresses = self.listeners.iter().filter_map(|l| l.local_addr().ok());
+    /// Returns how it is seen from outside; `zone` is the domain that leads to this machine.
+    pub(crate) fn outside(&self, zone: Option<&str>) -> SshOutside {
+        let around = Surroundings::look(zone);
         SshOutside {
-            listens: addresses.map(|address| address.to_string()).collect(),
+            known_as: known_as(self.bound(), &around),
+            listens: self.addresses(),
             host_key: self.key.line(),
             fingerprint: self.key.fingerprint(),
         }
+    }
+
+    fn bound(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().filter_map(|l| l.local_addr().ok())
+    }
+
+    /// Returns where it listens.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.bound().map(|address| address.to_string()).collect()
     }
 
     /// Lets everybody in.
@@ -158,6 +168,59 @@ impl SshGate {
         }
         Ok(())
     }
+}
+
+/// What this machine is called.
+struct Surroundings {
+    /// Its own name, and the domain that leads to it.
+    names: Vec<String>,
+    /// Its address towards others.
+    address: Option<IpAddr>,
+}
+
+impl Surroundings {
+    fn look(zone: Option<&str>) -> Self {
+        let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let names = [own.trim(), zone.unwrap_or_default()];
+        let names = names.into_iter().filter(|name| !name.is_empty());
+        Self {
+            names: names.map(str::to_owned).collect(),
+            address: crate::dns::way_out(),
+        }
+    }
+}
+
+/// Returns how clients may name the door, as `known_hosts` does (sshd(8), "`SSH_KNOWN_HOSTS` FILE FORMAT").
+///
+/// Loopback has one name; every other address has the machine's, and "every address" all of them.
+fn known_as(addresses: impl Iterator<Item = SocketAddr>, around: &Surroundings) -> Vec<String> {
+    let mut hosts: Vec<String> = Vec::new();
+    for at in addresses {
+        let mut names: Vec<String> = Vec::new();
+        if at.ip().is_unspecified() || at.ip().is_loopback() {
+            names.push("localhost".into());
+        }
+        if at.ip().is_unspecified() {
+            names.push(Ipv4Addr::LOCALHOST.to_string());
+            names.extend(at.is_ipv6().then(|| Ipv6Addr::LOCALHOST.to_string()));
+            names.extend(around.address.map(|address| address.to_string()));
+        } else {
+            names.push(at.ip().to_string());
+        }
+        if !at.ip().is_loopback() {
+            names.extend(around.names.iter().cloned());
+        }
+        for name in names {
+            let host = match at.port() {
+                22 => name,
+                port => format!("[{name}]:{port}"),
+            };
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+    }
+    hosts
 }
 
 fn listen(address: SocketAddr, handed: &mut Handed) -> std::io::Result<TcpListener> {
@@ -193,4 +256,33 @@ async fn host_key(state: &Path, store: &Store) -> Result<HostKey, ServeError> {
     let sealed = vault.seal(&place, &seed[..]);
     store.put(HOST, &HostKeyRecord { sealed }).await?;
     Ok(HostKey::of_seed(&seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_door_is_known_by_every_name_that_leads_to_where_it_listens() {
+        let around = Surroundings {
+            names: vec!["box".into(), "dev.example.com".into()],
+            address: Some([10, 0, 0, 5].into()),
+        };
+        let of = |all: &[&str]| {
+            let all = all.iter().map(|text| text.parse().unwrap());
+            known_as(all, &around).join(" ")
+        };
+        assert_eq!(
+            of(&["127.0.0.1:2222", "[::1]:2222"]),
+            "[localhost]:2222 [127.0.0.1]:2222 [::1]:2222"
+        );
+        assert_eq!(
+            of(&["0.0.0.0:22"]),
+            "localhost 127.0.0.1 10.0.0.5 box dev.example.com"
+        );
+        assert_eq!(
+            of(&["127.0.0.1:2222", "10.0.0.5:22"]),
+            "[localhost]:2222 [127.0.0.1]:2222 10.0.0.5 box dev.example.com"
+        );
+    }
 }
