@@ -16,13 +16,11 @@ pub(crate) struct Wish {
     pub(crate) targets: Vec<SocketAddr>,
 }
 
-/// An open port, with what it was opened for.
+/// An open port, and whose it is.
 struct Open {
     stand: StandName,
-    net: (u64, u64),
-    targets: Vec<SocketAddr>,
     /// Open as long as this lives.
-    _forward: Forward,
+    forward: Forward,
 }
 
 /// The ports of the host that lead to stands.
@@ -44,7 +42,8 @@ impl Ports {
         }
     }
 
-    /// Opens what a stand wants and closes what it does not want any more. A port that another stand has stays with that one.
+    /// Opens what a stand wants and closes what it does not want any more. A port that another stand has stays with that one; one that leads to other nodes than
+    /// before stays open, with its connections to those that are still there.
     pub(crate) async fn set(
         &mut self,
         stand: &StandName,
@@ -52,20 +51,24 @@ impl Ports {
         net: Option<&Arc<StandNet>>,
         wishes: &[Wish],
     ) {
-        let fits = |key: &(SocketAddr, Protocol), open: &Open| {
+        let led: Vec<&Wish> = wishes
+            .iter()
+            .filter(|wish| !wish.targets.is_empty() && net.is_some())
+            .collect();
+        self.open.retain(|key, open| {
             open.stand != *stand
-                || wishes.iter().any(|wish| {
-                    (wish.port, wish.protocol) == (key.0.port(), key.1)
-                        && wish.targets == open.targets
-                        && net.is_some_and(|net| net.identity() == open.net)
-                })
-        };
-        self.open.retain(|key, open| fits(key, open));
+                || led
+                    .iter()
+                    .any(|wish| (wish.port, wish.protocol) == (key.0.port(), key.1))
+        });
         let Some(net) = net else { return };
-        for wish in wishes.iter().filter(|wish| !wish.targets.is_empty()) {
+        for wish in led {
             for ip in self.listen.clone() {
                 let key = (SocketAddr::new(ip, wish.port), wish.protocol);
-                if self.open.contains_key(&key) {
+                if let Some(open) = self.open.get(&key) {
+                    if open.stand == *stand {
+                        open.forward.lead(net, &wish.targets);
+                    }
                     continue;
                 }
                 match self
@@ -77,9 +80,7 @@ impl Ports {
                         self.told.remove(&key);
                         let open = Open {
                             stand: stand.clone(),
-                            net: net.identity(),
-                            targets: wish.targets.clone(),
-                            _forward: forward,
+                            forward,
                         };
                         self.open.insert(key, open);
                     }

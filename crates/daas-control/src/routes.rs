@@ -161,17 +161,16 @@ impl Control {
         }));
     }
 
-    /// Waits until every recorded stand has been looked at once, so that nobody who comes is told that there is nothing.
+    /// Waits until every recorded stand has been looked at once and the ingress was told, so that nobody who comes is told that there is
+    /// nothing.
     pub async fn first_looks(&self) {
         let end = Instant::now() + FIRST_LOOKS;
         while Instant::now() < end {
             let Ok(stands) = self.store.list::<StandRecord>("") else {
                 return;
             };
-            if stands
-                .iter()
-                .all(|stand| self.keep.status(&stand.value.name).revision > 0)
-            {
+            let is_told = |name| self.keep.status(name).revision > 0 && self.ingress.knows(name);
+            if stands.iter().all(|stand| is_told(&stand.value.name)) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

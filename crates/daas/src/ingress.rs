@@ -4,7 +4,6 @@ use crate::config::{Config, IngressConfig};
 use crate::handover::{self, Handed};
 use crate::serve::ServeError;
 use daas_control::Outside;
-use daas_dns::Name;
 use daas_engine::dial::Dialer;
 use daas_ingress::{ChallengeAnswers, Ingress, IsSecure, Listener, Settings};
 use daas_model::StandName;
@@ -95,15 +94,21 @@ impl Gates {
             challenges: self.shown.challenges.clone(),
             bans: Some(bans),
             is_secure: self.shown.is_secure.clone(),
-            with_addresses: vec![bare(&config.dns.zone)],
+            with_addresses: vec![config.dns.zone.bare()],
             ..Settings::default()
         };
         Ok(Ingress::new(settings, dialer, tasks.clone())?)
     }
 
+    /// Returns where it listens, with TLS or without.
+    pub(crate) fn addresses(&self, tls: bool) -> Vec<String> {
+        let listeners = self.listeners.iter().filter(|l| l.is_tls() == tls);
+        listeners.map(|l| l.address().to_string()).collect()
+    }
+
     /// Returns how it is seen from outside.
     pub(crate) fn outside(&self, config: &Config) -> Outside {
-        let names = bare(&config.dns.zone);
+        let names = config.dns.zone.bare();
         let config = &config.ingress;
         let port = |tls| {
             self.listeners
@@ -152,9 +157,4 @@ impl Gates {
         tracing::info!(addresses = %list.join(" "), "the ingress is open");
         ingress.open(&self.listeners);
     }
-}
-
-/// Returns a zone without its last dot.
-fn bare(zone: &Name) -> String {
-    zone.to_string().trim_end_matches('.').to_owned()
 }

@@ -275,6 +275,17 @@ impl Forward {
         self.address
     }
 
+    /// Lets it lead to other nodes from now on: connections to nodes that are still among them go on, the address stays open.
+    pub fn lead(&self, net: &Arc<StandNet>, targets: &[SocketAddr]) {
+        let route = Route {
+            net: net.clone(),
+            targets: targets.into(),
+        };
+        self.port
+            .route
+            .send_if_modified(|now| std::mem::replace(now, route.clone()) != route);
+    }
+
     /// Closes it and its connections. Returns when it is done; dropping it does the same without the wait.
     pub async fn close(self) {
         close_all([((self.address, Protocol::Tcp), self.port)].into()).await;

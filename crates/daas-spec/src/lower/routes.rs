@@ -616,7 +616,7 @@ fn rate(desk: &mut Desk<'_, '_>, node: &Node) -> Option<Rate> {
             node.at,
             "route-rate",
             format!("`{}` is no rate", short(text)),
-            "write `10/s`, `100/m` or `5/10s`: requests of one client in a time",
+            "write requests of one client, a stroke and a time: `10/s` is ten in a second, `100/m` a hundred in a minute, `1000/h` a thousand in an hour, `5/10s` five in ten seconds",
         );
     }
     rate
