@@ -2,9 +2,10 @@
 
 use crate::bench::{h2spec, say};
 use crate::trials::{
-    HOSTS, clients, conformance, containment_against_all, crash_matrix, daemon_dies,
-    hostile_neighbours, keeper_dies, languages, many_at_once, million_files, pushed_is_runnable,
-    rights_of_files_and_listeners, rounds, second_daemon_refuses, slow_visitors,
+    HOSTS, behind_traefik, clients, conformance, containment_against_all, crash_matrix,
+    daemon_dies, hostile_neighbours, judged_by_zonemaster, keeper_dies, languages, many_at_once,
+    million_files, pushed_is_runnable, rights_of_files_and_listeners, rounds,
+    second_daemon_refuses, slow_visitors,
 };
 use crate::{programs, workspace};
 use anyhow::{Context, Result, bail};
@@ -106,9 +107,24 @@ const CHECKS: &[Check] = &[
         run: |_| h2spec(),
     },
     Check {
+        name: "traefik",
+        what: "Traefik before the ingress, told of hosts by its HTTP provider; the program that DAAS_TRAEFIK names",
+        run: behind_traefik,
+    },
+    Check {
+        name: "zonemaster",
+        what: "a signed zone of stands, judged by zonemaster of Debian in a small world of its own",
+        run: judged_by_zonemaster,
+    },
+    Check {
         name: "acme",
         what: "DAAS_ISSUANCES certificates, 200 by default, by all three challenges from pebble, half of whose nonces are refused",
         run: |_| issuances(),
+    },
+    Check {
+        name: "ari",
+        what: "renewals by the advice of a real authority (RFC 9773), a pebble of version 2.5 or later that DAAS_PEBBLE names",
+        run: |_| advice(),
     },
     Check {
         name: "fuzz",
@@ -188,29 +204,39 @@ fn steps() -> Vec<&'static str> {
 /// Runs the certificates' own test with more of them: it is the same code, and says what it did.
 fn issuances() -> Result<String> {
     let number = std::env::var("DAAS_ISSUANCES").unwrap_or_else(|_| "200".to_owned());
-    let output = Command::new("cargo")
-        .args([
-            "test",
-            "-p",
-            "daas-certs",
-            "--test",
-            "it",
-            "as_many_as",
-            "--",
-            "--nocapture",
-        ])
-        .env("DAAS_ISSUANCES", &number)
-        .current_dir(workspace::root())
-        .output()
-        .context("cannot run the tests of daas-certs")?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = test_of_certificates("as_many_as", &[("DAAS_ISSUANCES", &number)])?;
     let said = text
         .lines()
         .find(|line| line.contains("certificates issued"));
-    match said {
-        Some(line) if output.status.success() => Ok(line.trim().to_owned()),
-        _ => bail!("{text}{}", String::from_utf8_lossy(&output.stderr)),
+    Ok(said.context(text.clone())?.trim().to_owned())
+}
+
+fn advice() -> Result<String> {
+    let pebble = std::env::var("DAAS_PEBBLE")
+        .context("DAAS_PEBBLE names no pebble; `go install github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1` makes one")?;
+    let text = test_of_certificates("the_window_of_rfc_9773", &[("DAAS_PEBBLE", &pebble)])?;
+    if !text.contains("the window came from the authority itself") {
+        bail!("{pebble} knows nothing of RFC 9773\n{text}");
     }
+    Ok(format!(
+        "three certificates of {pebble}, each renewed when it said"
+    ))
+}
+
+/// Runs one test of `daas-certs` and returns what it wrote.
+fn test_of_certificates(test: &str, environment: &[(&str, &str)]) -> Result<String> {
+    let output = Command::new("cargo")
+        .args(["test", "-p", "daas-certs", "--test", "it", test])
+        .args(["--", "--nocapture"])
+        .envs(environment.iter().copied())
+        .current_dir(workspace::root())
+        .output()
+        .context("cannot run the tests of daas-certs")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("{text}{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(text)
 }
 
 /// Runs each target of each `fuzz` folder with cargo-fuzz on the nightly tool chain.

@@ -13,7 +13,10 @@ use crate::image::{
     RefreshRequest, TagRequest,
 };
 use crate::log::{LogChunk, LogQuery};
-use crate::names::{NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList};
+use crate::names::{
+    KeyRoll, KeySeen, NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneKeyList,
+    ZoneList,
+};
 use crate::operation::{Accepted, Operation};
 use crate::page::{Page, PageQuery};
 use crate::plan::PlanView;
@@ -589,6 +592,21 @@ endpoints! {
         id: "dns-record-remove", method: Method::Delete, path: "/dns/records", query: query::<RecordQuery>,
         summary: "Forgets kept records of a name and type",
         status: 204,
+    };
+    DNS_KEYS = {
+        id: "dns-keys", path: "/dns/keys", query: query::<RecordsQuery>,
+        summary: "Lists the keys of one signed zone or of all, and what the zone above shall have of them",
+        answer: Body::Json(schema::<ZoneKeyList>),
+    };
+    DNS_KEY_ROLL = {
+        id: "dns-key-roll", method: Method::Post, path: "/dns/keys/roll",
+        summary: "Begins to roll the key of a zone: a new one signs beside it",
+        request: Body::Json(schema::<KeyRoll>), answer: Body::Json(schema::<ZoneKeyList>),
+    };
+    DNS_KEY_SEEN = {
+        id: "dns-key-seen", method: Method::Post, path: "/dns/keys/seen",
+        summary: "Tells that the zone above names the new key, where nobody can look",
+        request: Body::Json(schema::<KeySeen>), answer: Body::Json(schema::<ZoneKeyList>),
     };
     BAN_LIST = {
         id: "ban-list", path: "/bans",

@@ -48,9 +48,23 @@ impl Failure {
     /// Makes the failure of a project whose text has faults.
     #[must_use]
     pub fn of_project(diagnostics: &Diagnostics) -> Self {
-        let mut failure = Self::new("project-invalid", Kind::Input, "cannot read the project");
-        failure.body.diagnostics = diagnostics.iter().map(DiagnosticView::from).collect();
-        failure
+        Self::new("project-invalid", Kind::Input, "cannot read the project").with(diagnostics)
+    }
+
+    /// Makes the failure of a Dockerfile that has faults.
+    #[must_use]
+    pub fn of_dockerfile(diagnostics: &Diagnostics) -> Self {
+        Self::new(
+            "dockerfile-invalid",
+            Kind::Input,
+            "cannot build by this Dockerfile",
+        )
+        .with(diagnostics)
+    }
+
+    fn with(mut self, diagnostics: &Diagnostics) -> Self {
+        self.body.diagnostics = diagnostics.iter().map(DiagnosticView::from).collect();
+        self
     }
 
     /// Adds a cause below those that are there.

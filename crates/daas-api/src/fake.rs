@@ -27,7 +27,9 @@ use crate::stand::{
     ActRequest, Action, DownQuery, ScaleRequest, StandState, StandSummary, StandView, UpRequest,
 };
 use crate::stats::{StandStats, Usage};
-use crate::system::{Check, CheckVerdict, DoctorReport, PruneRequest, SystemInfo, SystemPruned};
+use crate::system::{
+    Check, CheckVerdict, DoctorReport, DoorView, PruneRequest, SystemInfo, SystemPruned,
+};
 use bytes::Bytes;
 use daas_model::{
     Diagnostic, Egress, Health, ImageName, Kind, Limits, NodeName, Place, ProjectName, Protocol,
@@ -1105,6 +1107,20 @@ impl System for FakePlatform {
             images,
             disk_total_bytes: 100 << 30,
             disk_free_bytes: 60 << 30,
+            doors: vec![
+                DoorView {
+                    door: "socket".into(),
+                    listens: vec!["/run/daas/daas.sock".into()],
+                },
+                DoorView {
+                    door: "registry".into(),
+                    listens: Vec::new(),
+                },
+                DoorView {
+                    door: "ssh".into(),
+                    listens: vec!["127.0.0.1:2222".into(), "[::1]:2222".into()],
+                },
+            ],
             tasks: Vec::new(),
         }))
     }

@@ -64,7 +64,10 @@ pub use image::{
     PullRequest, RefreshRequest, TagRequest,
 };
 pub use log::{LogChunk, LogQuery, LogStream};
-pub use names::{NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList, ZoneView};
+pub use names::{
+    KeyRoll, KeySeen, NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneKeyList,
+    ZoneKeyState, ZoneKeyView, ZoneList, ZoneView,
+};
 pub use node::{NodeStatus, NodeView, PortView};
 pub use openapi::openapi;
 pub use operation::{
@@ -91,5 +94,5 @@ pub use stand::{
 };
 pub use stats::{Pressure, StandStats, Usage};
 pub use system::{
-    Check, CheckVerdict, DoctorReport, PruneRequest, SystemInfo, SystemPruned, TaskView,
+    Check, CheckVerdict, DoctorReport, DoorView, PruneRequest, SystemInfo, SystemPruned, TaskView,
 };

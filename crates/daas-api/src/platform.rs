@@ -16,7 +16,10 @@ use crate::image::{
     ImageDocuments, ImageRemoved, ImageView, Loaded, MakeRequest, Pruned, PullRequest, TagRequest,
 };
 use crate::log::{LogChunk, LogQuery};
-use crate::names::{NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneList};
+use crate::names::{
+    KeyRoll, KeySeen, NewRecord, RecordList, RecordQuery, RecordView, RecordsQuery, ZoneKeyList,
+    ZoneList,
+};
 use crate::operation::{Accepted, Operation, OperationId};
 use crate::plan::PlanView;
 use crate::project::{Checked, ProjectSource};
@@ -278,6 +281,12 @@ pub trait Names: Send + Sync {
     fn add_record<'a>(&'a self, caller: &'a Caller, record: NewRecord) -> Answer<'a, RecordView>;
     /// Forgets kept records.
     fn remove_record<'a>(&'a self, caller: &'a Caller, query: RecordQuery) -> Answer<'a, ()>;
+    /// Returns the keys of one signed zone or of all.
+    fn keys(&self, query: RecordsQuery) -> Answer<'_, ZoneKeyList>;
+    /// Begins to roll the key of a zone; returns its keys.
+    fn roll_key<'a>(&'a self, caller: &'a Caller, roll: KeyRoll) -> Answer<'a, ZoneKeyList>;
+    /// Tells that the zone above names the new key; returns the zone's keys.
+    fn key_seen<'a>(&'a self, caller: &'a Caller, seen: KeySeen) -> Answer<'a, ZoneKeyList>;
 }
 
 /// The ways from outside to the services of stands.

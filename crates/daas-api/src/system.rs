@@ -29,9 +29,21 @@ pub struct SystemInfo {
     pub disk_total_bytes: u64,
     /// The disk of the state directory: bytes free.
     pub disk_free_bytes: u64,
+    /// Where it is reached.
+    #[serde(default)]
+    pub doors: Vec<DoorView>,
     /// What its tasks do.
     #[serde(default)]
     pub tasks: Vec<TaskView>,
+}
+
+/// A door of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DoorView {
+    /// `socket` and `api` for the API, `http` and `https` for the services of stands, `registry`, `names`, `ssh`.
+    pub door: String,
+    /// Where it listens; nowhere if the list is empty.
+    pub listens: Vec<String>,
 }
 
 /// A task of the daemon.

@@ -20,7 +20,9 @@ pub(crate) fn failure(failure: &Failure, paint: Paint) -> String {
         text.push_str(&format!("  caused by: {}\n", visible(cause)));
     }
     if let Some(hint) = failure.hint_text() {
-        text.push_str(&format!("  hint: {}\n", visible(hint)));
+        // What a program said last has lines of its own; they stay below the hint, whatever they hold.
+        let lines: Vec<String> = hint.lines().map(visible).collect();
+        text.push_str(&format!("  hint: {}\n", lines.join("\n    ")));
     }
     if let (daas_model::Kind::Bug, Some(id)) = (failure.kind(), failure.request_id()) {
         text.push_str(&format!("  hint: this is a fault of DaaS; please report it with the daemon's log of request {id}\n"));

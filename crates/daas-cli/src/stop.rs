@@ -36,6 +36,14 @@ impl Stop {
         }
     }
 
+    /// Adds what to do.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::Failed(failure) => Self::Failed(failure.hint(hint)),
+            other => other,
+        }
+    }
+
     /// Returns the code that the program ends with.
     pub(crate) fn code(&self) -> u8 {
         match self {

@@ -128,8 +128,14 @@ fn text(info: &SystemInfo, talk: &Talk) -> String {
         ),
         ("images", info.images.to_string()),
     ];
+    let doors = info.doors.iter().map(|door| {
+        let nowhere = door.listens.is_empty().then(|| "closed".to_owned());
+        let listens = nowhere.unwrap_or_else(|| door.listens.join(", "));
+        (door.door.as_str(), listens)
+    });
     let mut text: String = facts
         .into_iter()
+        .chain(doors)
         .map(|(name, value)| {
             format!(
                 "{} {}\n",

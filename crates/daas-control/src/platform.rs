@@ -3,10 +3,10 @@ use crate::names::StandNames;
 use crate::operations::Operations;
 use crate::routes::{ExposedOf, Outside};
 use crate::ssh::SshOutside;
-use daas_api::Failure;
 use daas_api::platform::{
     Banning, Certificates, Images, Names, Platform, Projects, Registry, Routes, Ssh, Stands, System,
 };
+use daas_api::{DoorView, Failure};
 use daas_build::BuildSettings;
 use daas_engine::LocalEngine;
 use daas_engine::publish::HostRange;
@@ -33,6 +33,8 @@ pub struct ControlConfig {
     pub outside: Outside,
     /// How the SSH door is seen from outside.
     pub ssh: SshOutside,
+    /// All doors, for people.
+    pub doors: Vec<DoorView>,
     /// How images are built.
     pub builds: BuildSettings,
     /// How often images of packages are made anew; nothing for never.

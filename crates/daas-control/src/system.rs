@@ -70,6 +70,7 @@ impl Control {
             images: count(self.engine.images().names()?.len()),
             disk_total_bytes: disk.0,
             disk_free_bytes: disk.1,
+            doors: self.config.doors.clone(),
             tasks: self.tasks_view(),
         })
     }
@@ -87,6 +88,7 @@ impl System for Control {
             let mut checks = looked.await?;
             checks.extend(self.certificate_checks()?);
             checks.push(self.ssh_check());
+            checks.extend(self.key_checks());
             Ok(DoctorReport { checks })
         })
     }

@@ -1,65 +1,22 @@
 //! The configuration file, `/etc/daas/daas.yaml`: every key has a default that works and a unit in its value.
 
+mod error;
+
 use crate::certificates::{CertificatesConfig, CertificatesText};
 use crate::dns::{DnsConfig, DnsText};
 use crate::ssh::{SshConfig, SshText};
 use daas_model::{ByteSize, Cpus, Limits, Span, Subnet};
 use daas_server::Role;
 use daas_tasks::BanRules;
+pub(crate) use error::ConfigError;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use thiserror::Error;
 
 /// Where the file is looked for when nobody names one.
 pub(crate) const USUAL: &str = "/etc/daas/daas.yaml";
-
-/// A configuration that cannot be used.
-#[derive(Debug, Error)]
-pub(crate) enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// The file says something that does not exist or does not fit.
-    #[error("cannot understand {}", path.display())]
-    Parse {
-        path: PathBuf,
-        #[source]
-        source: Box<serde_saphyr::Error>,
-    },
-    /// A value has no sense.
-    #[error("cannot understand {} in {}", key, path.display())]
-    Value {
-        path: PathBuf,
-        key: &'static str,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl daas_model::Explain for ConfigError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => "config-read",
-            Self::Parse { .. } => "config-parse",
-            Self::Value { .. } => "config-value",
-        }
-    }
-
-    fn kind(&self) -> daas_model::Kind {
-        daas_model::Kind::Input
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some("docs/reference/configuration.md lists every key with its default".into())
-    }
-}
 
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
@@ -495,10 +452,7 @@ impl Config {
         let text: Text = if empty {
             Text::default()
         } else {
-            serde_saphyr::from_str(text).map_err(|source| ConfigError::Parse {
-                path: path.to_owned(),
-                source: Box::new(source),
-            })?
+            serde_saphyr::from_str(text).map_err(|error| ConfigError::parse(path, &error))?
         };
         let fault = |key| {
             move |source: Box<dyn std::error::Error + Send + Sync>| ConfigError::Value {
@@ -543,7 +497,7 @@ impl Config {
             .map_err(|(key, source)| fault(key)(source))?;
         // One zone unless somebody wants two: what is named is also routed.
         if ingress.zone.is_none() && !dns.zone_is_default {
-            ingress.zone = Some(dns.zone.to_string().trim_end_matches('.').to_owned());
+            ingress.zone = Some(dns.zone.bare());
         }
         Ok(Self {
             addresses: Subnet::parse(&text.stands.addresses)

@@ -8,6 +8,7 @@ use crate::ingress::Gates;
 use crate::inside::EdgeInside;
 use crate::registry::Doors;
 use crate::ssh::SshGate;
+use daas_api::DoorView;
 use daas_control::{Control, ControlConfig, Rooms, recall_bans};
 use daas_engine::publish::HostRange;
 use daas_engine::{EngineConfig, EngineError, LocalEngine};
@@ -232,7 +233,8 @@ async fn live(config: Config, zygote: ZygoteHandle, mut handed: Handed) -> Resul
     engine.name_inside(EdgeInside::of(&config, &names, &gates, &ingress, &tasks));
     let control_config = ControlConfig {
         outside: gates.outside(&config),
-        ssh: ssh.outside(),
+        ssh: ssh.outside(config.ingress.zone.as_deref()),
+        doors: all_doors(&config, &names, &gates, &doors, &ssh),
         registry_listens: doors.addresses(),
         state: config.state.clone(),
         addresses: HostRange::new(config.addresses),
@@ -274,6 +276,33 @@ async fn live(config: Config, zygote: ZygoteHandle, mut handed: Handed) -> Resul
     until_asked().await;
     drain(&engine, &tasks).await;
     Ok(())
+}
+
+/// Returns all doors with where they listen.
+fn all_doors(
+    config: &Config,
+    names: &Names,
+    gates: &Gates,
+    registry: &Doors,
+    ssh: &SshGate,
+) -> Vec<DoorView> {
+    let api = config.listen.iter();
+    let api: Vec<String> = api.map(|listen| listen.address.to_string()).collect();
+    let mut doors = vec![("socket", vec![config.socket.display().to_string()])];
+    // Off unless somebody asks for it.
+    doors.extend((!api.is_empty()).then_some(("api", api)));
+    doors.extend([
+        ("http", gates.addresses(false)),
+        ("https", gates.addresses(true)),
+        ("registry", registry.addresses()),
+        ("names", names.addresses()),
+        ("ssh", ssh.addresses()),
+    ]);
+    let view = |(door, listens): (&str, _)| DoorView {
+        door: door.to_owned(),
+        listens,
+    };
+    doors.into_iter().map(view).collect()
 }
 
 /// Ends everything but stands.

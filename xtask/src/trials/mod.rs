@@ -16,7 +16,9 @@ mod rights;
 mod slow;
 mod survive;
 mod systemd;
+mod traefik;
 pub(crate) mod urls;
+mod zonemaster;
 
 pub use bed::Bed;
 pub use containment::{
@@ -34,4 +36,6 @@ pub use rights::rights_of_files_and_listeners;
 pub use slow::slow_visitors;
 pub use survive::{daemon_dies, keeper_dies, second_daemon_refuses};
 pub use systemd::under_systemd;
+pub use traefik::behind_traefik;
 pub use urls::{sleeps_and_wakes, upgrade_under_load, urls_answer};
+pub use zonemaster::judged_by_zonemaster;

@@ -14,6 +14,9 @@ fn the_daemon_tells_of_itself() {
     disk     60 GiB free of 100 GiB
     stands   0 with 0 running nodes
     images   0
+    socket   /run/daas/daas.sock
+    registry closed
+    ssh      127.0.0.1:2222, [::1]:2222
     --- stderr
     --- exit 0
     ");

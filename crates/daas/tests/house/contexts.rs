@@ -4,6 +4,7 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
+use crate::authority::Authority;
 use crate::repository::Repository;
 use crate::trials::program;
 use crate::web::{Reply, Web};
@@ -237,6 +238,61 @@ fn root_a_service_is_built_from_a_repository_by_the_daemon_and_by_the_command_li
     );
     assert_eq!(pages(), "thirdfirst");
     api.down("far").unwrap();
+}
+
+#[test]
+fn root_a_private_repository_is_a_context_for_who_has_its_token() {
+    const TOKEN: &str = "tok-of-a-context-that-is-private";
+    let authority = Authority::new();
+    let trusted = tempfile::NamedTempFile::new().unwrap();
+    fs::write(trusted.path(), authority.pem()).unwrap();
+    let bed = Bed::configured(
+        program(),
+        &format!(
+            "  spares: 0\negress: {{allow: [127.0.0.2/32]}}\nbuilds: {{certificates: {}}}\n",
+            trusted.path().display()
+        ),
+    )
+    .unwrap();
+    let repository = repository();
+    let git = repository.answering();
+    // base64 of `x-access-token:` and the token
+    let basic = "basic eC1hY2Nlc3MtdG9rZW46dG9rLW9mLWEtY29udGV4dC10aGF0LWlzLXByaXZhdGU=";
+    let web = Web::serve_tls(
+        authority.vouches_for("127.0.0.2"),
+        move |question| match question.headers.get("authorization") {
+            Some(said) if said == basic => git(question),
+            _ => {
+                let mut reply = Reply::status(401);
+                let asks = ("WWW-Authenticate".into(), "Basic realm=\"git\"".into());
+                reply.headers.push(asks);
+                reply
+            }
+        },
+    );
+    let app = web.url("/app.git");
+    let folder = tree(&bed, &[("token", TOKEN)]);
+    let said = daas(&bed, folder.path(), &["image", "build", &app], b"");
+    assert_refused(&said, "fetch-git", "without a token");
+    let words = String::from_utf8_lossy(&said.stderr);
+    assert!(words.contains("GIT_AUTH_TOKEN"), "{words}");
+    let secret = format!("id=GIT_AUTH_TOKEN.{},src=token", web.address());
+    let build = ["image", "build", "--secret", &secret, &app];
+    let said = daas(&bed, folder.path(), &build, b"");
+    let words = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "{words}");
+    assert!(!words.contains(TOKEN), "{words}");
+    // The same in a file.
+    let compose = format!(
+        "name: far\nservices:\n  web:\n    build: {{context: '{app}', secrets: [GIT_AUTH_TOKEN], no_cache: true}}\n    command: [/bin/busybox, sleep, '1000']\nsecrets: {{GIT_AUTH_TOKEN: {{file: ./token}}}}\n"
+    );
+    fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+    let said = daas(&bed, folder.path(), &["stand", "up", "far"], b"");
+    let words = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "{words}");
+    let read = ["/bin/busybox", "cat", "/word"];
+    assert_eq!(bed.api().exec("far", "web", &read).unwrap().out, b"second");
+    bed.api().down("far").unwrap();
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Tests of the whole house, on real kernels.
 
+#[path = "../../../daas-build/tests/builds/authority.rs"]
+#[expect(dead_code, reason = "the tests of the builder ask for more")]
+mod authority;
 mod builds;
 mod cgroup_v2;
 mod contexts;
@@ -15,6 +18,7 @@ mod registry_tls;
 #[path = "../../../daas-build/tests/builds/repository.rs"]
 #[expect(dead_code, reason = "the tests of the builder ask for more")]
 mod repository;
+mod routes;
 mod ssh;
 mod systemd;
 mod tls;
@@ -23,3 +27,4 @@ mod trust;
 #[path = "../../../daas-build/tests/builds/web.rs"]
 #[expect(dead_code, reason = "the tests of the builder look at what was asked")]
 mod web;
+mod words;

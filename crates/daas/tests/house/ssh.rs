@@ -357,12 +357,24 @@ fn root_the_host_is_known_by_one_key_over_restarts_and_the_door_says_so() {
         let port = yard.port.to_string();
         run("ssh-keyscan", &["-p", &port, "-T", "60", "127.0.0.1"])
     };
+    // By its address, and by the name that people type.
     let lines = yard.daas(&["ssh", "known-hosts"]);
-    assert_eq!(scanned(&yard), lines);
-    assert!(
-        lines.starts_with(&format!("[127.0.0.1]:{} ssh-ed25519 ", yard.port)),
-        "{lines}"
-    );
+    let by_address = scanned(&yard);
+    let by_name = by_address.replace("127.0.0.1", "localhost");
+    assert_eq!(lines, by_name + &by_address);
+    let mut named = Command::new("ssh");
+    named.args(yard.options("anna"));
+    named.args([
+        "-p",
+        &yard.port.to_string(),
+        "shop-web@localhost",
+        "echo in",
+    ]);
+    let output = named.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(text(&output.stdout), "in\n", "{}", text(&output.stderr));
+    let info = yard.daas(&["system", "info"]);
+    let door = format!("ssh      127.0.0.1:{}\n", yard.port);
+    assert!(info.contains(&door), "{info}");
     let config = yard.daas(&["ssh", "config", "dev.example.com"]);
     assert!(config.contains("HostName dev.example.com\n"), "{config}");
     let doctor = yard.daas(&["--json", "doctor"]);
@@ -371,12 +383,7 @@ fn root_the_host_is_known_by_one_key_over_restarts_and_the_door_says_so() {
         "{doctor}"
     );
     // A session is told when the daemon goes; its stand lives on, and so do key and people.
-    let mut held = yard.ssh_as(
-        "anna",
-        "shop-web",
-        &["-o", "LogLevel=INFO"],
-        &["echo here; sleep 6000"],
-    );
+    let mut held = yard.ssh_as("anna", "shop-web", &[], &["echo here; sleep 6000"]);
     let mut held = held
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -387,12 +394,21 @@ fn root_the_host_is_known_by_one_key_over_restarts_and_the_door_says_so() {
     yard.bed.daemon.stop().unwrap();
     let output = held.wait_with_output().unwrap();
     let said = text(&output.stderr);
+    // A client that is slow to leave is told the reason of the disconnection as well.
     assert!(
-        output.status.code() == Some(255) && said.contains("the daemon ends or is replaced"),
+        said.starts_with(
+            "daas: the daemon ends or is replaced, and this session with it; the stand lives on\r\n"
+        ),
         "{said}"
     );
+    assert_eq!(output.status.code(), Some(255));
     yard.bed.daemon.start_again().unwrap();
-    assert_eq!(scanned(&yard), lines);
+    assert_eq!(scanned(&yard), by_address);
+    let events = yard.daas(&["--json", "stand", "events", "shop"]);
+    assert!(
+        events.contains("it was cut off by the daemon's end"),
+        "{events}"
+    );
     assert_eq!(yard.inside("echo again"), "again\n");
     // The key of the host lies sealed: its seed is nowhere in the state in plain.
     let records = fs::read(yard.bed.daemon.state().join("master.key"));

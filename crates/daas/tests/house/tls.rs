@@ -396,3 +396,61 @@ fn root_where_the_zone_lives_in_bind_names_and_proofs_are_pushed_there() {
         );
     }
 }
+
+#[test]
+fn root_a_given_certificate_near_its_end_is_told_by_doctor_list_and_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let make = |name: &str, days: &str| {
+        let words = "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -addext basicConstraints=critical,CA:FALSE";
+        let (subject, names) = (format!("/CN={name}"), format!("subjectAltName=DNS:{name}"));
+        let (key, chain) = (at(&format!("{name}.key")), at(&format!("{name}.pem")));
+        let words: Vec<&str> = words.split(' ').collect();
+        let more = ["-days", days, "-subj", &subject, "-addext", &names];
+        run(
+            "openssl",
+            &[&words[..], &more, &["-keyout", &key, "-out", &chain]].concat(),
+        );
+        format!("    - {{certificate: '{chain}', key: '{key}'}}\n")
+    };
+    // The first has a month; of the second nobody thought in time.
+    let files = make("good.example.test", "30") + &make("old.example.test", "1");
+    let bed = Bed::configured(
+        program(),
+        &format!("  spares: 0\ncertificates:\n  files:\n{files}"),
+    )
+    .unwrap();
+    let socket = bed.daemon.place().join("daas.sock");
+    let said = |words: &[&str]| {
+        let output = Command::new(program())
+            .args(["--socket", socket.to_str().unwrap()])
+            .args(words)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let list = said(&["certificate", "list"]);
+    let line = |name: &str| {
+        let found = list.lines().find(|line| line.contains(name));
+        found.unwrap_or_else(|| panic!("{list}")).to_owned()
+    };
+    assert!(
+        line("given:good.example.test").contains(" valid "),
+        "{list}"
+    );
+    assert!(
+        line("given:old.example.test").contains(" expiring "),
+        "{list}"
+    );
+    let told = said(&["doctor"]);
+    assert!(
+        told.contains("`given:old.example.test` is expiring"),
+        "{told}"
+    );
+    assert!(!told.contains("good.example.test"), "{told}");
+    let text = "certificate `given:old.example.test` ends within a day";
+    eventually("the event", || {
+        let events = bed.api().get("/events").unwrap().to_string();
+        events.contains(text).then_some(())
+    });
+}

@@ -191,9 +191,8 @@ fn java() -> PathBuf {
     program.ancestors().nth(2).unwrap().to_owned()
 }
 
-#[test]
-fn root_java_trusts_the_platform_by_its_own_list_and_still_whom_it_trusted() {
-    let (bed, port) = two_stands("");
+/// Loads an image of this machine's Java as `java`, and returns the command that fetches `url` with its defaults.
+fn image_of_java(bed: &Bed, url: &str) -> Vec<String> {
     let home = java();
     let at = |name: &str| home.join(name).to_str().unwrap().to_owned();
     let server = at("lib/server/libjvm.so");
@@ -212,16 +211,106 @@ fn root_java_trusts_the_platform_by_its_own_list_and_still_whom_it_trusted() {
     further.extend([at("conf"), list, fetch.clone()]);
     let further: Vec<&str> = further.iter().map(String::as_str).collect();
     let (java, net) = (at("bin/java"), at("lib/libnet.so"));
-    image_of(&bed, "java", &[&java, &server, &net], &further);
-    visitor(&bed, "java", "");
+    image_of(bed, "java", &[&java, &server, &net], &further);
     let classes = Path::new(&fetch).parent().unwrap().to_str().unwrap();
+    [&java, "-Xint", "-Xshare:off", "-cp", classes, "Fetch", url]
+        .map(ToOwned::to_owned)
+        .into()
+}
+
+#[test]
+fn root_java_trusts_the_platform_by_its_own_list_and_still_whom_it_trusted() {
+    let (bed, port) = two_stands("");
     let url = format!("https://web.other.localhost:{port}/");
-    let said = say(
-        &bed,
-        &[&java, "-Xint", "-Xshare:off", "-cp", classes, "Fetch", &url],
-    );
-    assert_eq!(said, "hello\n");
+    let fetch = image_of_java(&bed, &url);
+    visitor(&bed, "java", "");
+    let words: Vec<&str> = fetch.iter().map(String::as_str).collect();
+    assert_eq!(say(&bed, &words), "hello\n");
     end(&bed);
+}
+
+/// Runs commands over an image as builds do, in the host's network where other stands' names lead; tells whether they succeeded, and what was said.
+fn build(bed: &Bed, image: &str, more: &str, commands: &[Vec<String>]) -> (bool, String) {
+    let folder = tempfile::tempdir_in(bed.daemon.place()).unwrap();
+    let run = |command: &Vec<String>| format!("RUN {}\n", json!(command));
+    let runs: String = commands.iter().map(run).collect();
+    let file = format!("FROM {image}:latest\n{more}{runs}");
+    fs::write(folder.path().join("Dockerfile"), file).unwrap();
+    let said = Command::new(program())
+        .env("DAAS_SOCKET", bed.daemon.place().join("daas.sock"))
+        .args(["image", "build", "--project", "built", "--network", "host"])
+        .args(["--no-cache", "--add-host", "web.other.localhost:127.0.0.1"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    (said.status.success(), words)
+}
+
+/// Lets builds of the project `built` into the host's network.
+fn grant(bed: &Bed) {
+    let socket = bed.daemon.place().join("daas.sock");
+    let words = ["project", "grant", "built", "host-namespace:network"];
+    let own = ["--socket", socket.to_str().unwrap()];
+    run(program().to_str().unwrap(), &[&own[..], &words].concat());
+}
+
+fn words(all: &[&str]) -> Vec<String> {
+    all.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[test]
+fn root_curl_python_node_and_git_in_a_build_trust_the_platform_with_their_defaults() {
+    let (bed, port) = two_stands("");
+    grant(&bed);
+    let url = format!("https://web.other.localhost:{port}/");
+    image_of_curl(&bed);
+    let curl = words(&["/usr/bin/curl", "--silent", "--show-error", &url]);
+    image_of_python(&bed);
+    let python = words(&[PYTHON[0], "-c", FETCH, &url]);
+    image_of(&bed, "node", &["/usr/bin/node"], &[]);
+    let node = words(&["/usr/bin/node", "-e", ASK, &url]);
+    for (image, command) in [("curl", curl), ("python", python), ("node", node)] {
+        let (good, said) = build(&bed, image, "", &[command]);
+        assert!(good && said.contains("hello"), "{image}: {said}");
+    }
+    let programs = ["/usr/bin/git", "/usr/lib/git-core/git-remote-https"];
+    image_of(&bed, "git", &programs, &[BUNDLE]);
+    let git = words(&["/usr/bin/git", "ls-remote", &url]);
+    let (good, said) = build(&bed, "git", "", &[git]);
+    // It has spoken to the server, which is none of git's.
+    assert!(!good && said.contains("not found"), "{said}");
+    assert_eq!(
+        bundles_that_bear_the_mark(&bed.daemon.state().join("images")),
+        [""; 0]
+    );
+    bed.api().down("other").unwrap();
+}
+
+#[test]
+fn root_java_in_a_build_trusts_the_platform_and_its_list_stays_as_it_was() {
+    let (bed, port) = two_stands("");
+    grant(&bed);
+    let url = format!("https://web.other.localhost:{port}/");
+    let fetch = image_of_java(&bed, &url);
+    let list = "/etc/ssl/certs/java/cacerts";
+    let sum = words(&[
+        "/bin/busybox",
+        "sha256sum",
+        list,
+        "/run/daas/authorities.jks",
+    ]);
+    let (good, said) = build(&bed, "java", "", &[fetch.clone(), sum]);
+    assert!(good && said.contains("hello"), "{said}");
+    let of = run("sha256sum", &[list]);
+    assert!(said.contains(of.trim()), "{said}");
+    // Two lists, and the image has one.
+    assert_eq!(said.matches("  /").count(), 2, "{said}");
+    // What the Dockerfile says of it stands above what the machine says.
+    let own = "ENV JAVA_TOOL_OPTIONS=-Down=word\n";
+    let (good, said) = build(&bed, "java", own, &[fetch]);
+    assert!(!good && said.contains("PKIX"), "{said}");
+    bed.api().down("other").unwrap();
 }
 
 /// Lines with which our piece of a bundle begins.
