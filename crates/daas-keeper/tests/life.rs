@@ -370,6 +370,8 @@ fn root_a_terminal_is_the_nodes_own_and_its_input_can_be_written() {
             &[],
         )
         .unwrap();
+    // The terminal echoes what is written at once, between any two words of the program.
+    keeper.wait_until(|| keeper.log("web").contains("terminal\r\n").then_some(()));
     use std::io::Write;
     std::fs::File::from(fds.into_iter().next().unwrap())
         .write_all(b"hello\n")
