@@ -53,8 +53,8 @@ impl Served {
 
     pub(crate) async fn start_with(dir: &Path, settings: Settings, outside: Registries) -> Self {
         let tasks = Supervisor::new();
-        let records = daas_store::Store::open(&dir.join("records")).unwrap();
-        let images = Arc::new(daas_image::Store::open(&dir.join("images")).unwrap());
+        let records = opened(|| daas_store::Store::open(&dir.join("records"))).await;
+        let images = Arc::new(opened(|| daas_image::Store::open(&dir.join("images"))).await);
         let registry = Registry::open(
             settings,
             records,
@@ -258,4 +258,15 @@ impl Served {
             .unwrap()
             .count()
     }
+}
+
+/// Opens a store, whose lock is held until the last connection of the registry that was there before is through.
+async fn opened<T, E: std::fmt::Debug>(open: impl Fn() -> Result<T, E>) -> T {
+    for _ in 0..1000 {
+        match open() {
+            Ok(store) => return store,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+        }
+    }
+    open().unwrap()
 }
