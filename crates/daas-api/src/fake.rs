@@ -208,11 +208,11 @@ impl FakePlatform {
 
 fn absent(kind: &str, name: &str) -> Failure {
     let code = if kind == "stand" {
-        "stand-unknown"
+        "stand-not-found"
     } else {
-        "node-unknown"
+        "node-not-found"
     };
-    Failure::new(code, Kind::NotFound, format!("cannot find {kind} `{name}`"))
+    Failure::new(code, Kind::NotFound, format!("no {kind} `{name}`"))
         .hint("`daas stand list` tells which there are")
 }
 

@@ -33,7 +33,7 @@ impl Control {
         self.store
             .get::<StandRecord>(name.as_str())?
             .ok_or_else(|| {
-                let mut failure = Failure::new(
+                let failure = Failure::new(
                     "stand-not-found",
                     Kind::NotFound,
                     format!("no stand `{name}`"),
@@ -45,10 +45,10 @@ impl Control {
                     .into_iter()
                     .flatten()
                     .find(|s| daas_spec::nearest(name.as_str(), [s.value.name.as_str()]).is_some());
-                if let Some(near) = near {
-                    failure = failure.hint(format!("did you mean `{}`?", near.value.name));
-                }
-                failure
+                failure.hint(near.map_or_else(
+                    || "`daas stand list` tells which there are".to_owned(),
+                    |near| format!("did you mean `{}`?", near.value.name),
+                ))
             })
     }
 

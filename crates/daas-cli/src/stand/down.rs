@@ -37,15 +37,26 @@ pub(crate) async fn run(down: Down, talk: &Talk) -> Result<(), Stop> {
     let known = talk.client.stands().await?;
     let mut going: Vec<&StandSummary> = Vec::new();
     for name in &down.stands {
-        let found = known.iter().find(|stand| stand.name == *name);
-        going.push(found.ok_or_else(|| {
-            Failure::new(
-                "stand-unknown",
-                Kind::NotFound,
-                format!("cannot find stand `{name}`"),
-            )
-            .hint("`daas stand list` tells which there are")
-        })?);
+        match known.iter().find(|stand| stand.name == *name) {
+            Some(found) => going.push(found),
+            // The daemon knows which name is near.
+            None => {
+                return Err(talk
+                    .client
+                    .stand(name)
+                    .await
+                    .err()
+                    .unwrap_or_else(|| {
+                        Failure::new(
+                            "stand-new",
+                            Kind::Conflict,
+                            format!("stand `{name}` has just been made"),
+                        )
+                        .hint("say it again if you mean this one, too")
+                    })
+                    .into());
+            }
+        }
     }
     going.extend(
         known

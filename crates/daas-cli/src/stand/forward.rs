@@ -104,13 +104,18 @@ pub(crate) async fn run(forward: Forward, talk: &Talk) -> Result<(), Stop> {
     let view = talk.client.stand(&forward.target.stand).await?;
     if !view.nodes.iter().any(|known| known.name == node) {
         return Err(Failure::new(
-            "node-unknown",
+            "node-not-found",
             Kind::NotFound,
-            format!(
-                "cannot find node `{node}` in stand `{}`",
-                forward.target.stand
-            ),
+            format!("stand `{}` has no node `{node}`", forward.target.stand),
         )
+        .hint(format!(
+            "it has: {}",
+            view.nodes
+                .iter()
+                .map(|known| known.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        ))
         .into());
     }
     let tasks = Supervisor::new();

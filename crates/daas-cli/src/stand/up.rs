@@ -145,24 +145,21 @@ pub(crate) async fn wait_and_tell(accepted: &Accepted, talk: &Talk) -> Result<()
     let operations = progress::follow(talk, accepted).await?;
     if talk.json {
         talk.json(&operations)?;
-    } else {
-        for operation in operations
-            .iter()
-            .filter(|o| o.state == OperationState::Done)
-        {
-            let stand = operation.stand.as_ref().ok_or_else(|| {
-                Failure::new(
-                    "operation-strange",
-                    Kind::Bug,
-                    "cannot tell which stand the operation was about",
-                )
-            })?;
-            talk.say(format!(
-                "stand `{stand}` {} ({})",
-                progress::deed(operation.kind),
-                took(operation)
-            ));
-        }
+    } else if let [operation] = &operations[..]
+        && operation.state == OperationState::Done
+    {
+        let stand = operation.stand.as_ref().ok_or_else(|| {
+            Failure::new(
+                "operation-strange",
+                Kind::Bug,
+                "cannot tell which stand the operation was about",
+            )
+        })?;
+        talk.say(format!(
+            "stand `{stand}` {} ({})",
+            progress::deed(operation.kind),
+            progress::took(operation)
+        ));
     }
     progress::verdict(&operations)
 }

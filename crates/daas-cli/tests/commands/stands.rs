@@ -209,7 +209,7 @@ fn a_stand_is_shown_with_nodes_and_ports() {
     ");
     insta::assert_snapshot!(daemon.run(&["stand", "show", "nope"]).all(&daemon), @"
     --- stderr
-    error[stand-unknown]: cannot find stand `nope`
+    error[stand-not-found]: no stand `nope`
       hint: `daas stand list` tells which there are
     --- exit 3
     ");

@@ -15,7 +15,8 @@ fn what_leads_nowhere_is_told_before_it_is_opened() {
     daemon.platform.add_stand("shop");
     insta::assert_snapshot!(daemon.run(&["stand", "forward", "shop/nope", "0:80"]).all(&daemon), @"
     --- stderr
-    error[node-unknown]: cannot find node `nope` in stand `shop`
+    error[node-not-found]: stand `shop` has no node `nope`
+      hint: it has: db, web
     --- exit 3
     ");
     insta::assert_snapshot!(daemon.run(&["stand", "forward", "shop/web", "80/sctp"]).all(&daemon), @"

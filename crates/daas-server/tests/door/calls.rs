@@ -142,9 +142,9 @@ async fn failures_cross_the_wire_with_everything_that_a_person_can_use() {
     assert_eq!(
         (failure.code(), failure.kind(), failure.message()),
         (
-            "stand-unknown",
+            "stand-not-found",
             daas_model::Kind::NotFound,
-            "cannot find stand `nope`"
+            "no stand `nope`"
         )
     );
     assert!(failure.hint_text().is_some() && failure.request_id().is_some());
@@ -534,7 +534,7 @@ async fn archives_travel_both_ways() {
             .err()
             .unwrap()
             .code(),
-        "node-unknown"
+        "node-not-found"
     );
 }
 

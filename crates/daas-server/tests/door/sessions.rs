@@ -203,7 +203,7 @@ async fn a_program_in_a_node_that_is_not_there_is_a_plain_problem() {
         .await
         .err()
         .unwrap();
-    assert_eq!(failure.code(), "stand-unknown");
+    assert_eq!(failure.code(), "stand-not-found");
     house.platform.add_stand("shop");
     for command in [&[][..], &[""]] {
         assert_eq!(
