@@ -38,7 +38,7 @@ pub fn node_digest(
     digest(&(part, image, addresses, files, spec.egress))
 }
 
-/// Returns the digest of what all nodes of a stand share: networks, ceiling, volumes, way out.
+/// Returns the digest of what all nodes of a stand share: networks, ceiling, volumes, way out, contents of configs and secrets.
 #[must_use]
 pub fn base_digest(spec: &StandSpec, addresses: &Addresses) -> String {
     digest(&(
@@ -47,6 +47,6 @@ pub fn base_digest(spec: &StandSpec, addresses: &Addresses) -> String {
         &spec.volumes,
         spec.limits,
         spec.egress,
-        spec.files.keys().collect::<Vec<_>>(),
+        &spec.files,
     ))
 }

@@ -331,7 +331,7 @@ fn run(wanted: Wanted<'_>, observed: &StandObserved) -> Plan {
     } else if observed.base_from.as_deref() != Some(base.as_str()) {
         plan.push(
             Step::Reshape { base },
-            "networks, volumes or limits have changed",
+            "networks, volumes, limits or files have changed",
         );
     }
     resume_frozen(&mut plan, observed, |name| {
@@ -870,6 +870,35 @@ pub(crate) mod tests {
         while !world.turn().is_settled() {}
         insta::assert_snapshot!(world.story, @r"
         --- plan
+        stop web: their description has changed
+        web waits for web: the old one must end first
+        --- plan
+        remove web: their description has changed
+        start web: they do not run and nothing holds them back
+        --- plan
+        ");
+    }
+
+    #[test]
+    fn the_new_content_of_a_file_is_there_before_its_readers_start_again() {
+        let mut world = running(&["db", "web"]);
+        let file = daas_model::FileName::parse("config.setting").unwrap();
+        world.spec.files.insert(file.clone(), b"old".to_vec());
+        let web = world.spec.nodes.get_mut("web").unwrap();
+        web.files.push(daas_model::FileGrant {
+            file: file.clone(),
+            target: "/etc/setting".into(),
+            uid: 0,
+            gid: 0,
+            mode: 0o444,
+        });
+        while !world.turn().is_settled() {}
+        world.story.clear();
+        world.spec.files.insert(file, b"new".to_vec());
+        while !world.turn().is_settled() {}
+        insta::assert_snapshot!(world.story, @r"
+        --- plan
+        reshape stand: networks, volumes, limits or files have changed
         stop web: their description has changed
         web waits for web: the old one must end first
         --- plan

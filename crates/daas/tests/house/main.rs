@@ -5,6 +5,7 @@
 mod authority;
 mod builds;
 mod cgroup_v2;
+mod changes;
 mod contexts;
 mod doors;
 mod edge;
