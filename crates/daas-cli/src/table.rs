@@ -41,6 +41,24 @@ impl Table {
         );
     }
 
+    /// Takes out columns of which no row says anything.
+    pub(crate) fn without_empty(mut self, headings: &[&str]) -> Self {
+        for heading in headings {
+            let Some(at) = self.headings.iter().position(|h| h == heading) else {
+                continue;
+            };
+            let said =
+                |row: &Vec<(String, Tone)>| row.get(at).is_some_and(|(cell, _)| !cell.is_empty());
+            if !self.rows.iter().any(said) {
+                self.headings.remove(at);
+                for row in &mut self.rows {
+                    row.remove(at);
+                }
+            }
+        }
+        self
+    }
+
     /// Writes the table; the last column is not filled up.
     pub(crate) fn text(&self, paint: Paint) -> String {
         let mut widths: Vec<usize> = self.headings.iter().map(|heading| heading.len()).collect();
@@ -80,6 +98,18 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_column_is_there_when_a_row_says_something_of_it() {
+        let list = |why: &str| {
+            let mut table = Table::new(&["NAME", "ENDS IN", "WHY"]);
+            table.row(["shop".into(), String::new(), String::new()]);
+            table.row(["old".into(), String::new(), why.into()]);
+            table.without_empty(&["ENDS IN", "WHY"]).text(Paint(false))
+        };
+        assert_eq!(list(""), "NAME\nshop\nold\n");
+        assert_eq!(list("asleep"), "NAME  WHY\nshop\nold   asleep\n");
+    }
 
     #[test]
     fn columns_are_aligned_and_a_nasty_cell_stays_in_its_place() {

@@ -16,6 +16,7 @@ mod product;
 mod registry;
 mod runc;
 mod ssh;
+mod url;
 
 use crate::workspace;
 use anyhow::{Context, Result, bail};
@@ -85,10 +86,12 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         }
         [what] if what == "ssh" => ssh::run(15),
         [what, rounds] if what == "ssh" => ssh::run(rounds.parse().context("rounds are a number")?),
+        [what] if what == "url" => url::run(20),
+        [what, rounds] if what == "url" => url::run(rounds.parse().context("rounds are a number")?),
         [what] if what == "dns" => dns::run(3),
         [what, rounds] if what == "dns" => dns::run(rounds.parse().context("rounds are a number")?),
         _ => bail!(
-            "usage: cargo xtask bench stand [rounds] | quick [rounds] | alive [stands] | build | dns [rounds] | ssh [rounds] | registry [rounds | large] | ingress [rounds [routes]]"
+            "usage: cargo xtask bench stand [rounds] | quick [rounds] | alive [stands] | build | dns [rounds] | ssh [rounds] | url [rounds] | registry [rounds | large] | ingress [rounds [routes]]"
         ),
     }
 }

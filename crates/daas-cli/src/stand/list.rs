@@ -17,7 +17,7 @@ pub(crate) async fn run(talk: &Talk) -> Result<(), Stop> {
 
 fn table(stands: &[StandSummary], now_ms: u64) -> Table {
     let mut table = Table::new(&[
-        "STAND", "PROJECT", "KIND", "STATE", "NODES", "ADDRESS", "URL", "AGE", "ENDS IN",
+        "STAND", "PROJECT", "KIND", "STATE", "NODES", "ADDRESS", "URL", "AGE", "ENDS IN", "WHY",
     ]);
     for stand in stands {
         table.painted([
@@ -51,7 +51,8 @@ fn table(stands: &[StandSummary], now_ms: u64) -> Table {
                     .unwrap_or_default(),
                 Tone::Dim,
             ),
+            (stand.reason.clone().unwrap_or_default(), Tone::Plain),
         ]);
     }
-    table
+    table.without_empty(&["ENDS IN", "WHY"])
 }

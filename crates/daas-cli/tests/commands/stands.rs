@@ -162,7 +162,7 @@ fn a_plan_tells_every_step_with_its_reason() {
 fn the_list_is_a_table_or_json_and_an_empty_one_says_what_to_do() {
     let daemon = Daemon::open();
     insta::assert_snapshot!(daemon.run(&["stand", "list"]).all(&daemon), @"
-    STAND  PROJECT  KIND  STATE  NODES  ADDRESS  URL  AGE  ENDS IN
+    STAND  PROJECT  KIND  STATE  NODES  ADDRESS  URL  AGE
     --- stderr
     there is no stand; `daas stand up` makes one of the compose file here
     --- exit 0
@@ -170,7 +170,7 @@ fn the_list_is_a_table_or_json_and_an_empty_one_says_what_to_do() {
     daemon.platform.add_stand("shop");
     daemon.platform.add_stand("a-longer-name");
     insta::assert_snapshot!(daemon.run(&["stand", "ls"]).all(&daemon), @"
-    STAND          PROJECT  KIND  STATE    NODES  ADDRESS     URL                             AGE   ENDS IN
+    STAND          PROJECT  KIND  STATE    NODES  ADDRESS     URL                             AGE
     a-longer-name  shop     test  running  2/2    127.64.0.1  http://a-longer-name.localhost  30 s
     shop           shop     test  running  2/2    127.64.0.1  http://shop.localhost           30 s
     --- stderr
