@@ -34,7 +34,9 @@ fn pass_in_machine(of_crate: &str) -> usize {
             "root_a_described_service",
             "--skip",
             "root_python_packages",
-            // Doors, edges, names of the world and contexts have nothing to do with cgroups, and bring browsers and servers of their own.
+            // Doors, edges, names of the world, contexts and new contents have nothing to do with cgroups; most bring browsers and servers of their own.
+            "--skip",
+            "changes::",
             "--skip",
             "contexts::",
             "--skip",
