@@ -11,10 +11,70 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What a node may write at once before it is slowed down.
-pub(super) const BURST: u64 = 16 << 20;
-/// What a node may write per second over time. More than any log that somebody reads, and little enough that a flood costs the machine under a
-/// twentieth of one CPU, which is not the stand's own.
-const PER_SECOND: u64 = 16 << 20;
+const BURST: i64 = 16 << 20;
+/// What a node may write per second over time. More than any log that somebody reads.
+const PER_SECOND: i64 = 16 << 20;
+/// Which part of a processor, not the stand's own, may go into a node's log over time: one of so many. That many bytes take it on a slow machine only.
+const ONE_OF: u32 = 20;
+/// How much of a processor may go into it at once.
+const BURST_WORK: Duration = Duration::from_millis(200);
+
+/// How much of a node's log may be read now; a flood is slowed down by not being read. Both are below zero after a piece that took more than there was.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    bytes: i64,
+    /// Nanoseconds of the keeper's processor time.
+    work: i64,
+    at: Instant,
+}
+
+impl Allowance {
+    pub(super) fn new(at: Instant) -> Self {
+        Self {
+            bytes: BURST,
+            work: nanoseconds(BURST_WORK),
+            at,
+        }
+    }
+
+    /// Adds what the time since the last refill earns.
+    fn refill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.at);
+        let earned = i64::try_from(passed.as_micros())
+            .unwrap_or(i64::MAX)
+            .saturating_mul(PER_SECOND)
+            / 1_000_000;
+        if earned > 0 {
+            self.bytes = self.bytes.saturating_add(earned).min(BURST);
+            let earned = nanoseconds(passed / ONE_OF);
+            self.work = self
+                .work
+                .saturating_add(earned)
+                .min(nanoseconds(BURST_WORK));
+            self.at = now;
+        }
+    }
+
+    fn spend(&mut self, bytes: usize, work: Duration) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.work = self.work.saturating_sub(nanoseconds(work));
+    }
+
+    fn is_spent(&self) -> bool {
+        self.bytes <= 0 || self.work <= 0
+    }
+}
+
+fn nanoseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Returns the processor time of this thread so far.
+fn worked() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
 
 impl Keeper {
     pub(super) fn log_path(&self, name: &NodeName) -> PathBuf {
@@ -41,8 +101,7 @@ impl Keeper {
         let Some(node) = self.nodes.get_mut(name) else {
             return;
         };
-        let allowance = &mut node.log_allowance;
-        if allowance.bytes > 0 {
+        if !node.log_allowance.is_spent() {
             return;
         }
         // A flood: leave the pipe full until there is an allowance again, so that the node waits and not the machine.
@@ -59,7 +118,7 @@ impl Keeper {
         let Some(node) = self.nodes.get_mut(name) else {
             return;
         };
-        refill(&mut node.log_allowance);
+        node.log_allowance.refill(Instant::now());
         for pipe in node.output.iter_mut().chain(node.error_output.iter_mut()) {
             if pipe.waiting {
                 pipe.waiting = false;
@@ -78,6 +137,7 @@ impl Keeper {
             Stream::Error => &node.error_output,
         };
         let Some(pipe) = pipe else { return false };
+        let began = worked();
         let mut buffer = [0; LARGEST];
         let got = match rustix::io::read(&pipe.fd, &mut buffer) {
             Ok(0) => 0,
@@ -96,12 +156,13 @@ impl Keeper {
             }
             return false;
         }
-        refill(&mut node.log_allowance);
-        node.log_allowance.bytes = node.log_allowance.bytes.saturating_sub(got as u64);
         let written = match &mut node.log {
             Some(log) => log.append(unix_ns(), stream, buffer.get(..got).unwrap_or_default()),
             None => Ok(()),
         };
+        node.log_allowance.refill(Instant::now());
+        node.log_allowance
+            .spend(got, worked().saturating_sub(began));
         let lost_before = node.log_lost;
         match written {
             Ok(()) if lost_before == 0 => {}
@@ -126,15 +187,36 @@ impl Keeper {
     }
 }
 
-fn refill(allowance: &mut super::node::Allowance) {
-    let now = Instant::now();
-    let passed = now.saturating_duration_since(allowance.at);
-    let earned = u64::try_from(passed.as_micros())
-        .unwrap_or(u64::MAX)
-        .saturating_mul(PER_SECOND)
-        / 1_000_000;
-    if earned > 0 {
-        allowance.bytes = allowance.bytes.saturating_add(earned).min(BURST);
-        allowance.at = now;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads pieces of 64 KiB, each of which takes `work`, for a minute of the clock; returns how many bytes a second there were after the burst.
+    fn rate(work: Duration) -> u64 {
+        let start = Instant::now();
+        let (mut now, mut allowance, mut bytes) = (start, Allowance::new(start), 0);
+        while now < start + Duration::from_secs(60) {
+            allowance.refill(now);
+            if allowance.is_spent() {
+                now += Duration::from_millis(50);
+                continue;
+            }
+            allowance.spend(LARGEST, work);
+            now += work;
+            if now > start + Duration::from_secs(10) {
+                bytes += LARGEST as u64;
+            }
+        }
+        bytes / 50
+    }
+
+    #[test]
+    fn a_flood_has_so_many_bytes_and_on_a_slow_machine_so_much_of_a_processor() {
+        let fast = rate(Duration::from_micros(100));
+        assert!((15 << 20..=17 << 20).contains(&fast), "{fast}");
+        // 64 KiB in 4 ms are 16 MiB in a whole second of a processor.
+        let slow = rate(Duration::from_millis(4));
+        let part = (16 << 20) / u64::from(ONE_OF);
+        assert!((part * 9 / 10..=part * 11 / 10).contains(&slow), "{slow}");
     }
 }

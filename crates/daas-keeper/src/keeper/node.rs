@@ -3,6 +3,7 @@
 use super::Waiter;
 use super::exec::ExecId;
 use super::launching::BatchId;
+use super::logs::Allowance;
 use super::repeats::Repeats;
 use crate::channel::Channel;
 use crate::launch::NodeLaunch;
@@ -127,13 +128,6 @@ pub(super) struct Pipe {
     pub(super) waiting: bool,
 }
 
-/// How many bytes of log may be read now; a flood is slowed down by not being read.
-#[derive(Debug)]
-pub(super) struct Allowance {
-    pub(super) bytes: u64,
-    pub(super) at: Instant,
-}
-
 /// A node that was asked to end.
 #[derive(Debug)]
 pub(super) struct Stopping {
@@ -177,10 +171,7 @@ impl Node {
             group: None,
             log: None,
             log_lost: 0,
-            log_allowance: Allowance {
-                bytes: super::logs::BURST,
-                at: Instant::now(),
-            },
+            log_allowance: Allowance::new(Instant::now()),
             output: None,
             error_output: None,
             input: None,
