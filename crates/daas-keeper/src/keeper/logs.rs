@@ -19,6 +19,13 @@ const ONE_OF: u32 = 20;
 /// How much of a processor may go into it at once.
 const BURST_WORK: Duration = Duration::from_millis(200);
 
+/// How much is read at once when little of the work is left: the kernel copies a piece without a pause, and somebody waits for the processor meanwhile.
+const SMALL: usize = 8 << 10;
+/// How long a node that has spent its allowance waits for the next piece.
+const WAIT: Duration = Duration::from_millis(50);
+/// The same where it is the work that is short, so that many small pieces come and no large one.
+const SHORT_WAIT: Duration = Duration::from_millis(10);
+
 /// How much of a node's log may be read now; a flood is slowed down by not being read. Both are below zero after a piece that took more than there was.
 #[derive(Debug)]
 pub(super) struct Allowance {
@@ -59,6 +66,25 @@ impl Allowance {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.bytes = self.bytes.saturating_sub(bytes);
         self.work = self.work.saturating_sub(nanoseconds(work));
+    }
+
+    /// Tells whether it is the work that is short: on a slow machine.
+    fn is_hard_work(&self) -> bool {
+        self.work < nanoseconds(BURST_WORK) / 4
+    }
+
+    /// How much may be read at once.
+    fn piece(&self) -> usize {
+        if self.is_hard_work() { SMALL } else { LARGEST }
+    }
+
+    /// How long who has spent it waits before it is looked at again.
+    fn wait(&self) -> Duration {
+        if self.is_hard_work() {
+            SHORT_WAIT
+        } else {
+            WAIT
+        }
     }
 
     fn is_spent(&self) -> bool {
@@ -111,7 +137,8 @@ impl Keeper {
                 self.eyes.change(&pipe.fd, pipe.token, EventFlags::empty());
             }
         }
-        self.alarm_in(Duration::from_millis(50), Alarm::Log(name.clone()));
+        let wait = node.log_allowance.wait();
+        self.alarm_in(wait, Alarm::Log(name.clone()));
     }
 
     pub(super) fn log_again(&mut self, name: &NodeName) {
@@ -119,6 +146,12 @@ impl Keeper {
             return;
         };
         node.log_allowance.refill(Instant::now());
+        // One that was read too far stays closed until its debt is paid.
+        if node.log_allowance.is_spent() {
+            let wait = node.log_allowance.wait();
+            self.alarm_in(wait, Alarm::Log(name.clone()));
+            return;
+        }
         for pipe in node.output.iter_mut().chain(node.error_output.iter_mut()) {
             if pipe.waiting {
                 pipe.waiting = false;
@@ -139,7 +172,10 @@ impl Keeper {
         let Some(pipe) = pipe else { return false };
         let began = worked();
         let mut buffer = [0; LARGEST];
-        let got = match rustix::io::read(&pipe.fd, &mut buffer) {
+        let room = buffer
+            .get_mut(..node.log_allowance.piece())
+            .unwrap_or_default();
+        let got = match rustix::io::read(&pipe.fd, room) {
             Ok(0) => 0,
             Ok(got) => got,
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return false,
@@ -198,13 +234,15 @@ mod tests {
         while now < start + Duration::from_secs(60) {
             allowance.refill(now);
             if allowance.is_spent() {
-                now += Duration::from_millis(50);
+                now += allowance.wait();
                 continue;
             }
-            allowance.spend(LARGEST, work);
+            let piece = allowance.piece();
+            let work = work * u32::try_from(piece).unwrap() / u32::try_from(LARGEST).unwrap();
+            allowance.spend(piece, work);
             now += work;
             if now > start + Duration::from_secs(10) {
-                bytes += LARGEST as u64;
+                bytes += piece as u64;
             }
         }
         bytes / 50
