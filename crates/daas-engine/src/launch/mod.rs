@@ -110,7 +110,12 @@ pub(crate) fn node_launch(
             .ok_or_else(|| fault("neither the project nor its image says what to run".into()))?,
     );
     digest.clone_into(&mut launch.digest);
-    launch.env = environment(site, name, node, image, ids);
+    let (owner, owning) = owner_of_network(site.spec, name, node);
+    let host_name = match &node.hostname {
+        Some(own) => own,
+        None => owning.host_name(owner),
+    };
+    launch.env = environment(site, host_name, node, image, ids);
     launch.cwd = node
         .working_dir
         .clone()
@@ -118,20 +123,27 @@ pub(crate) fn node_launch(
         .filter(|d| !d.is_empty())
         .unwrap_or_else(|| "/".into());
     (launch.uid, launch.gid, launch.groups) = (ids.uid, ids.gid, ids.groups.clone());
-    node.host_name(name).clone_into(&mut launch.hostname);
-    launch.domainname.clone_from(&node.domainname);
-    launch.network = network(site, name, node);
+    host_name.clone_into(&mut launch.hostname);
+    let domain = node.domainname.as_ref().or(owning.domainname.as_ref());
+    launch.domainname = domain.cloned();
+    launch.network = match &owning.network {
+        NetworkMode::Host => NetworkLaunch::Host,
+        _ => network(site, name, node),
+    };
     launch.host = node.host;
     // Who is on the host's network gets the host's files from the keeper.
-    if !matches!(
-        launch.network,
-        NetworkLaunch::ShareWith(_) | NetworkLaunch::Host
-    ) {
-        launch.hosts = Some(etc::hosts(site.spec, name, node, site.addresses));
-        launch.resolv_conf = Some(etc::resolv_conf(node));
-    }
-    if launch.network == NetworkLaunch::Host && !node.extra_hosts.is_empty() {
-        launch.hosts = Some(etc::extra_hosts(node));
+    if launch.network == NetworkLaunch::Host {
+        let more = etc::extra_hosts(node);
+        launch.hosts = (!more.is_empty()).then_some(more);
+    } else {
+        let mut hosts = etc::hosts(site.spec, owner, owning, site.addresses);
+        if owner != name {
+            hosts += &etc::extra_hosts(node);
+        }
+        launch.hosts = Some(hosts);
+        let asks_others =
+            !(node.dns.is_empty() && node.dns_search.is_empty() && node.dns_opt.is_empty());
+        launch.resolv_conf = Some(etc::resolv_conf(if asks_others { node } else { owning }));
     }
     launch.mounts = mounts(node, image);
     launch.read_only_root = node.read_only;
@@ -199,16 +211,37 @@ fn argv(node: &NodeSpec, image: &ImageFacts) -> Option<Vec<String>> {
     (!argv.is_empty()).then_some(argv)
 }
 
+/// Returns the node in whose network a node is: its own, or the one that it shares. Names and resolver of the two are the same, as with Docker
+/// (`--network container:`): a program that asks for its own host's name must be answered.
+fn owner_of_network<'a>(
+    spec: &'a StandSpec,
+    name: &'a NodeName,
+    node: &'a NodeSpec,
+) -> (&'a NodeName, &'a NodeSpec) {
+    let mut owner = (name, node);
+    // The planner refuses circles; this ends all the same.
+    for _ in 0..spec.nodes.len() {
+        let NetworkMode::Node(next) = &owner.1.network else {
+            break;
+        };
+        match spec.nodes.get_key_value(next) {
+            Some(found) => owner = found,
+            None => break,
+        }
+    }
+    owner
+}
+
 fn environment(
     site: Site<'_>,
-    name: &NodeName,
+    host_name: &str,
     node: &NodeSpec,
     image: &ImageFacts,
     ids: &Ids,
 ) -> Vec<String> {
     let mut env: BTreeMap<String, String> = BTreeMap::from([
         ("PATH".into(), DEFAULT_PATH.into()),
-        ("HOSTNAME".into(), node.host_name(name).into()),
+        ("HOSTNAME".into(), host_name.into()),
     ]);
     env.insert(
         "HOME".into(),
@@ -477,6 +510,43 @@ mod tests {
 
     fn words(list: &[&str]) -> Vec<String> {
         list.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    #[test]
+    fn who_shares_a_network_has_the_names_of_its_owner() {
+        let (web, side) = (
+            NodeName::parse("web").unwrap(),
+            NodeName::parse("side").unwrap(),
+        );
+        let mut owning = node();
+        owning.hostname = Some("front".into());
+        owning.dns_search = words(&["shop.test"]);
+        let mut sharing = node();
+        sharing.network = NetworkMode::Node(web.clone());
+        sharing.command = Some(words(&["x"]));
+        sharing
+            .extra_hosts
+            .insert("far".into(), vec!["10.0.0.9".parse().unwrap()]);
+        let mut spec = spec(&owning);
+        spec.nodes.insert(side.clone(), sharing.clone());
+        let mut addresses = Addresses::default();
+        let net = daas_model::NetworkName::parse("default").unwrap();
+        let own = [(net, vec!["10.1.0.2".parse().unwrap()])];
+        addresses.nodes.insert(web, own.into());
+        let site = Site {
+            spec: &spec,
+            addresses: &addresses,
+            offered: &[],
+        };
+        let image = ImageFacts::default();
+        let launch = node_launch(site, &side, &sharing, &image, &Ids::default(), "d").unwrap();
+        assert_eq!(launch.hostname, "front");
+        assert!(launch.env.contains(&"HOSTNAME=front".to_owned()));
+        let hosts = launch.hosts.unwrap();
+        for line in ["127.0.0.1\tlocalhost", "10.1.0.2\tfront", "10.0.0.9\tfar"] {
+            assert!(hosts.lines().any(|l| l == line), "{line}: {hosts}");
+        }
+        assert!(launch.resolv_conf.unwrap().contains("search shop.test"));
     }
 
     #[test]

@@ -92,3 +92,28 @@ fn root_a_stand_reaches_another_by_its_url_as_far_as_its_way_out_goes() {
     }
     api.down("other").unwrap();
 }
+
+#[test]
+fn root_who_shares_the_network_of_a_node_asks_and_is_named_as_that_node() {
+    let bed = Bed::new(program()).unwrap();
+    let sleeping = "    image: trial:latest\n    stop_signal: SIGKILL\n    command: [/bin/busybox, sleep, '1000']\n";
+    let text = format!(
+        "  web:\n{sleeping}    networks: {{default: {{ipv4_address: 10.78.0.7}}}}\n  other:\n{sleeping}    networks: {{default: {{ipv4_address: 10.78.0.8}}}}\n  side:\n{sleeping}    network_mode: service:web\nnetworks:\n  default: {{ipam: {{config: [{{subnet: 10.78.0.0/24}}]}}}}\n"
+    );
+    bed.api().up("shared", &bed.project(&text), 0).unwrap();
+    let run = |line: &str| {
+        let ran = bed
+            .api()
+            .exec("shared", "side", &["/bin/busybox", "sh", "-c", line])
+            .unwrap();
+        assert_eq!(ran.code, 0, "{line}: {ran:?}");
+        String::from_utf8(ran.out).unwrap()
+    };
+    assert_eq!(run("busybox hostname"), "web\n");
+    assert_eq!(run("busybox hostname -i").trim(), "10.78.0.7");
+    assert_eq!(run("busybox cat /etc/hostname"), "web\n");
+    assert!(run("busybox nslookup other").contains("10.78.0.8"));
+    assert!(run("busybox ping -c 1 localhost").contains("127.0.0.1"));
+    bed.api().down("shared").unwrap();
+    bed.nothing_is_left().unwrap();
+}
