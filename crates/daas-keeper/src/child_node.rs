@@ -115,18 +115,23 @@ pub(crate) fn fill_root(birth: &NodeBirth, fds: &[OwnedFd], root: &OwnedFd) -> S
     for plan in &birth.mounts {
         mount_one(plan, fds, root)?;
     }
-    if launch.read_only_root {
-        mounts::restrict(
-            root.as_fd(),
-            MountFlags {
-                read_only: true,
-                ..MountFlags::default()
-            },
-            false,
-        )
-        .at(|| "make the root read-only")?;
+    mounts::enter_root().at(|| "make the root ours")?;
+    if !launch.read_only_root {
+        return Ok(());
     }
-    mounts::enter_root().at(|| "make the root ours")
+    if launch.cwd.starts_with('/') {
+        // While it can be made, as Docker does; what hinders it is told when it is entered.
+        let _ = std::fs::create_dir_all(&launch.cwd);
+    }
+    mounts::restrict(
+        root.as_fd(),
+        MountFlags {
+            read_only: true,
+            ..MountFlags::default()
+        },
+        false,
+    )
+    .at(|| "make the root read-only")
 }
 
 /// Names the host and makes the terminal, where there is one.

@@ -351,7 +351,7 @@ fn root_memory_files_of_etc_a_read_only_root_and_shm() {
     let machine = Machine::new();
     let keeper = machine.keeper("tmpfs");
     keeper.adopt();
-    let look = "df -k /scratch /dev/shm | awk 'NR>1 {print $2}'; touch /x; touch /scratch/x && echo ok; cat /etc/hosts; hostname; cat /etc/hostname; ls -ld /scratch | cut -c1-10; echo y > /dev/y && echo dev";
+    let look = "pwd; df -k /scratch /dev/shm | awk 'NR>1 {print $2}'; touch /x; touch /scratch/x && echo ok; cat /etc/hosts; hostname; cat /etc/hostname; ls -ld /scratch | cut -c1-10; echo y > /dev/y && echo dev";
     let mut node = shell(&machine, "web", look);
     node.mounts = vec![mount(
         MountLaunchSource::Tmpfs {
@@ -362,11 +362,13 @@ fn root_memory_files_of_etc_a_read_only_root_and_shm() {
         false,
     )];
     node.read_only_root = true;
+    // Made before the root is closed, as with Docker.
+    node.cwd = "/made/if/missing".into();
     node.shm_size = Some(ByteSize::mib(8));
     node.hosts = Some("127.0.0.1 localhost\n10.0.0.9 extra\n".into());
     node.hostname = "web.example".into();
     let (_, log) = keeper.run(node);
-    assert!(log.contains("4096\n8192\n") && log.contains("touch: /x: Read-only file system") && log.contains("ok\n127.0.0.1 localhost\n10.0.0.9 extra\nweb.example\nweb.example\ndrwx------\ndev\n"), "{log}");
+    assert!(log.starts_with("/made/if/missing\n4096\n8192\n") && log.contains("touch: /x: Read-only file system") && log.contains("ok\n127.0.0.1 localhost\n10.0.0.9 extra\nweb.example\nweb.example\ndrwx------\ndev\n"), "{log}");
     keeper.destroy();
 }
 

@@ -87,7 +87,7 @@ fn root_so_is_one_with_a_user_an_init_a_read_only_root_and_more_rights() {
         node.init = true;
         node.read_only_root = true;
         node.rights.caps |= 1 << 12;
-        node.cwd = "/tmp".to_owned();
+        node.cwd = "/made/if/missing".to_owned();
         node.env.push("A=b".to_owned());
         node.rlimits.insert("nofile".to_owned(), (100, 200));
     };
