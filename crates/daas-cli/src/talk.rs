@@ -7,6 +7,7 @@ use crate::terminal::Terminal;
 use daas_api::DiagnosticView;
 use daas_client::{Address, Client, Tls};
 use serde::Serialize;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a command works with: the daemon, the terminal, and how the user wishes to be talked to.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub(crate) struct Talk {
     pub(crate) paint: Paint,
     /// How words are painted.
     pub(crate) words_paint: Paint,
+    /// Remarks that were made: this side reads a project, and so does the daemon.
+    told: Arc<Mutex<Vec<DiagnosticView>>>,
 }
 
 impl Talk {
@@ -52,6 +55,7 @@ impl Talk {
             paint: global.color.paint(terminal.out_is_terminal),
             words_paint: global.color.paint(terminal.err_is_terminal),
             terminal,
+            told: Arc::default(),
         })
     }
 
@@ -102,11 +106,25 @@ impl Talk {
         }
     }
 
-    /// Writes remarks on a project.
+    /// Tells remarks that were not told before.
     pub(crate) fn remark(&self, diagnostics: &[DiagnosticView]) {
         if !self.quiet {
+            let new = self.untold(diagnostics);
             self.terminal
-                .err(complain::diagnostics(diagnostics, self.words_paint));
+                .err(complain::diagnostics(&new, self.words_paint));
         }
+    }
+
+    /// Returns those that were not told before; they count as told.
+    pub(crate) fn untold(&self, diagnostics: &[DiagnosticView]) -> Vec<DiagnosticView> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = Vec::new();
+        for diagnostic in diagnostics {
+            if !told.contains(diagnostic) {
+                told.push(diagnostic.clone());
+                new.push(diagnostic.clone());
+            }
+        }
+        new
     }
 }

@@ -5,7 +5,7 @@ use crate::stop::Stop;
 use crate::table::{Table, Tone};
 use crate::talk::Talk;
 use clap::Args;
-use daas_api::PlanView;
+use daas_api::{DiagnosticView, PlanView};
 use daas_model::Severity;
 
 /// Tells what an `up` would do.
@@ -16,7 +16,8 @@ pub(crate) struct Plan {
 }
 
 pub(crate) async fn run(plan: Plan, talk: &Talk) -> Result<(), Stop> {
-    let request = plan.wanted.request(talk)?;
+    // The plan holds every remark.
+    let request = plan.wanted.request(&talk.silent())?;
     let plans = talk.client.plan(&request).await?;
     if talk.json {
         talk.json(&plans)?;
@@ -86,9 +87,21 @@ fn text(plan: &PlanView, talk: &Talk) -> String {
         }
         text.push_str(&table.text(paint));
     }
-    if !plan.diagnostics.is_empty() {
+    // A key without effect has its row above.
+    let has_row = |diagnostic: &DiagnosticView| {
+        let place = diagnostic.place.as_ref();
+        diagnostic.code == "key-unsupported" && plan.ignored.iter().any(|i| Some(&i.place) == place)
+    };
+    let others: Vec<DiagnosticView> = plan
+        .diagnostics
+        .iter()
+        .filter(|diagnostic| !has_row(diagnostic))
+        .cloned()
+        .collect();
+    let others = talk.untold(&others);
+    if !others.is_empty() {
         text.push('\n');
-        text.push_str(&complain::diagnostics(&plan.diagnostics, paint));
+        text.push_str(&complain::diagnostics(&others, paint));
     }
     text
 }

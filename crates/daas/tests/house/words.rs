@@ -307,3 +307,32 @@ fn root_a_copy_of_an_outside_registry_answers_people_and_stands_while_that_is_aw
     let (code, text) = said(&bed, &["image", "pull", &format!("{here}/out/team/app:2")]);
     assert!(code == 7 && text.contains(&there), "{text}");
 }
+
+#[test]
+fn root_what_is_remarked_about_a_project_is_said_once() {
+    let (bed, _) = bed("");
+    let folder = tempfile::tempdir_in(bed.daemon.place()).unwrap();
+    let service =
+        "image: trial:latest, stop_signal: SIGKILL, command: [/bin/busybox, sleep, '1000']";
+    fs::write(
+        folder.path().join("compose.yaml"),
+        format!("name: said\nservices:\n  a: {{{service}, pid: 'service:b', annotations: {{x: y}}}}\n  b: {{{service}, depends_on: {{c: {{condition: service_started, required: false}}}}}}\n"),
+    )
+    .unwrap();
+    for words in [["stand", "plan"], ["stand", "up"]] {
+        let (code, text) = said_in(&bed, folder.path(), &words);
+        assert_eq!(code, 0, "{text}");
+        for remark in [
+            "services.a.pid",
+            "services.a.annotations",
+            "names service `c`",
+        ] {
+            assert_eq!(
+                text.matches(remark).count(),
+                1,
+                "{words:?} {remark}: {text}"
+            );
+        }
+    }
+    done(&bed, &["stand", "down", "said"]);
+}
