@@ -9,7 +9,8 @@ use daas_api::{
     Usage, WindowSize,
 };
 use daas_keeper::log::{From, Reader, Record, Stream};
-use daas_model::{Kind, NetworkMode, NodeName, Protocol, StandId, StandName};
+use daas_model::{Kind, NodeName, Protocol, StandId, StandName};
+use daas_plan::owner_of_network;
 use futures_util::StreamExt;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -226,10 +227,7 @@ impl Control {
     ) -> Result<BoxDuplex, Failure> {
         let (id, stored) = self.node(stand, node)?;
         let record = &stored.value;
-        let owner = match &record.spec.nodes[node].network {
-            NetworkMode::Node(owner) => owner,
-            NetworkMode::Networks(_) | NetworkMode::None | NetworkMode::Host => node,
-        };
+        let owner = owner_of_network(&record.spec, node);
         let address = record
             .addresses
             .nodes

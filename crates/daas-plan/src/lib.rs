@@ -14,6 +14,6 @@ mod stand;
 
 pub use addresses::{AddressError, Addresses, NetworkAddresses, NodeAddresses, assign};
 pub use digest::{base_digest, node_digest};
-pub use names::names_on;
+pub use names::{names_on, owner_of_network};
 pub use routes::{Exposed, RoutePlan, Where, plan_routes};
 pub use stand::{Plan, Power, Step, Stuck, Waiting, Wanted, plan_stand};

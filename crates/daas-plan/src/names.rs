@@ -30,8 +30,9 @@ fn own_names(name: &NodeName, node: &NodeSpec) -> impl Iterator<Item = String> {
     .flatten()
 }
 
-/// Follows `network_mode: service:` to the node whose network is meant; a circle ends where it began.
-pub(crate) fn owner_of_network<'a>(spec: &'a StandSpec, name: &'a NodeName) -> &'a NodeName {
+/// Follows `network_mode: service:` to the node whose network is meant: the node itself where it has one. A circle ends where it began.
+#[must_use]
+pub fn owner_of_network<'a>(spec: &'a StandSpec, name: &'a NodeName) -> &'a NodeName {
     let mut current = name;
     for _ in 0..spec.nodes.len() {
         match spec.nodes.get(current).map(|n| &n.network) {
@@ -46,6 +47,18 @@ pub(crate) fn owner_of_network<'a>(spec: &'a StandSpec, name: &'a NodeName) -> &
 mod tests {
     use super::*;
     use crate::stand::tests::spec_of;
+
+    #[test]
+    fn who_shares_the_network_of_one_who_shares_is_in_that_of_the_first() {
+        let name = |text: &str| NodeName::parse(text).unwrap();
+        let mut spec = spec_of(&["web", "sidecar", "probe"]);
+        for (guest, host) in [("sidecar", "web"), ("probe", "sidecar")] {
+            spec.nodes.get_mut(guest).unwrap().network = NetworkMode::Node(name(host));
+        }
+        for guest in ["web", "sidecar", "probe"] {
+            assert_eq!(*owner_of_network(&spec, &name(guest)), name("web"));
+        }
+    }
 
     #[test]
     fn a_guest_in_a_network_is_found_under_its_own_names() {

@@ -21,7 +21,7 @@ use daas_model::{
     Attachment, HealthCheck, HealthTest, Hook, Mount, MountSource, NetworkMode, NodeName, NodeSpec,
     StandId, StandName, StandSpec,
 };
-use daas_plan::{Addresses, names_on};
+use daas_plan::{Addresses, names_on, owner_of_network};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -110,7 +110,9 @@ pub(crate) fn node_launch(
             .ok_or_else(|| fault("neither the project nor its image says what to run".into()))?,
     );
     digest.clone_into(&mut launch.digest);
-    let (owner, owning) = owner_of_network(site.spec, name, node);
+    // Names and resolver of who shares a network are its owner's, as with Docker: a program that asks for its own host's name must be answered.
+    let owner = owner_of_network(site.spec, name);
+    let owning = site.spec.nodes.get(owner).unwrap_or(node);
     let host_name = match &node.hostname {
         Some(own) => own,
         None => owning.host_name(owner),
@@ -209,27 +211,6 @@ fn argv(node: &NodeSpec, image: &ImageFacts) -> Option<Vec<String>> {
     let command = node.command.as_ref().unwrap_or(image_command);
     let argv: Vec<String> = entrypoint.iter().chain(command).cloned().collect();
     (!argv.is_empty()).then_some(argv)
-}
-
-/// Returns the node in whose network a node is: its own, or the one that it shares. Names and resolver of the two are the same, as with Docker
-/// (`--network container:`): a program that asks for its own host's name must be answered.
-fn owner_of_network<'a>(
-    spec: &'a StandSpec,
-    name: &'a NodeName,
-    node: &'a NodeSpec,
-) -> (&'a NodeName, &'a NodeSpec) {
-    let mut owner = (name, node);
-    // The planner refuses circles; this ends all the same.
-    for _ in 0..spec.nodes.len() {
-        let NetworkMode::Node(next) = &owner.1.network else {
-            break;
-        };
-        match spec.nodes.get_key_value(next) {
-            Some(found) => owner = found,
-            None => break,
-        }
-    }
-    owner
 }
 
 fn environment(

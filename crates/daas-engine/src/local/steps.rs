@@ -11,7 +11,7 @@ use crate::publish::Published;
 use daas_keeper::launch::{DnsTable, EgressLaunch, ExecLaunch, Forward, NodeLaunch};
 use daas_keeper::protocol::{Request, Response};
 use daas_model::{Egress, MountSource, NetworkMode, NodeName, NodeSpec, PortSpec};
-use daas_plan::Step;
+use daas_plan::{Step, owner_of_network};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -279,10 +279,7 @@ impl LocalEngine {
 fn routes(order: &Order) -> Vec<Published> {
     let mut routes: BTreeMap<(u16, daas_model::Protocol), Vec<SocketAddr>> = BTreeMap::new();
     for (name, node) in &order.spec.nodes {
-        let owner = match &node.network {
-            NetworkMode::Node(owner) => owner,
-            NetworkMode::Networks(_) | NetworkMode::None | NetworkMode::Host => name,
-        };
+        let owner = owner_of_network(&order.spec, name);
         // The first address is one of IPv4 where there is any; the router reaches every network of the stand.
         let Some(address) = order.addresses.nodes.get(owner).and_then(|n| {
             n.values()
