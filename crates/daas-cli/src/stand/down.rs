@@ -37,26 +37,10 @@ pub(crate) async fn run(down: Down, talk: &Talk) -> Result<(), Stop> {
     let known = talk.client.stands().await?;
     let mut going: Vec<&StandSummary> = Vec::new();
     for name in &down.stands {
-        match known.iter().find(|stand| stand.name == *name) {
-            Some(found) => going.push(found),
-            // The daemon knows which name is near.
-            None => {
-                return Err(talk
-                    .client
-                    .stand(name)
-                    .await
-                    .err()
-                    .unwrap_or_else(|| {
-                        Failure::new(
-                            "stand-new",
-                            Kind::Conflict,
-                            format!("stand `{name}` has just been made"),
-                        )
-                        .hint("say it again if you mean this one, too")
-                    })
-                    .into());
-            }
-        }
+        let Some(found) = known.iter().find(|stand| stand.name == *name) else {
+            return Err(absent(name, talk).await.into());
+        };
+        going.push(found);
     }
     going.extend(
         known
@@ -101,6 +85,16 @@ pub(crate) async fn run(down: Down, talk: &Talk) -> Result<(), Stop> {
     } else {
         wait_and_tell(&accepted, talk).await
     }
+}
+
+/// Returns the daemon's own words about a stand that is not there: it knows which name is near.
+async fn absent(name: &StandName, talk: &Talk) -> Failure {
+    let failure = talk.client.stand(name).await.err();
+    failure.unwrap_or_else(|| {
+        let what = format!("stand `{name}` has just been made");
+        Failure::new("stand-new", Kind::Conflict, what)
+            .hint("say it again if you mean this one, too")
+    })
 }
 
 /// Asks before what others rely on is thrown away.

@@ -92,13 +92,8 @@ fn text(plan: &PlanView, talk: &Talk) -> String {
         let place = diagnostic.place.as_ref();
         diagnostic.code == "key-unsupported" && plan.ignored.iter().any(|i| Some(&i.place) == place)
     };
-    let others: Vec<DiagnosticView> = plan
-        .diagnostics
-        .iter()
-        .filter(|diagnostic| !has_row(diagnostic))
-        .cloned()
-        .collect();
-    let others = talk.untold(&others);
+    let mut others = talk.untold(&plan.diagnostics);
+    others.retain(|diagnostic| !has_row(diagnostic));
     if !others.is_empty() {
         text.push('\n');
         text.push_str(&complain::diagnostics(&others, paint));

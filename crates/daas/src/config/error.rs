@@ -145,7 +145,6 @@ mod tests {
             let words = error.to_string();
             assert!(words.starts_with("cannot understand daas.yaml:"), "{words}");
             assert!(!words.contains('\n') && words.len() < 200, "{words}");
-            println!("{words}");
         }
     }
 }
