@@ -17,6 +17,7 @@ mod events;
 mod images;
 mod in_use;
 mod keep;
+mod logs;
 mod looking;
 #[cfg(test)]
 mod loop_tests;

@@ -1,78 +1,25 @@
-//! Looking into stands: logs, usage, programs, files, ports.
+//! Looking into stands: usage, programs, files, ports.
 
 use crate::platform::Control;
 use crate::record::StandRecord;
 use bytes::Bytes;
 use daas_api::platform::{BoxDuplex, ByteFlow, ExecSession, Flow};
 use daas_api::{
-    BytesText, Caller, ExecRequest, Failure, LogChunk, LogQuery, LogStream, Pressure, StandStats,
-    Usage, WindowSize,
+    Caller, ExecRequest, Failure, Pressure, StandStats, Usage, WindowSize,
 };
-use daas_keeper::log::{From, Reader, Record, Stream};
 use daas_model::{Kind, NodeName, Protocol, StandId, StandName};
 use daas_plan::owner_of_network;
 use futures_util::StreamExt;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How many pieces of log may wait for a slow reader; then the files are read no further.
-const AHEAD: usize = 64;
-/// The pause between two looks at a log that has nothing new; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 /// How often usage is measured when it is followed.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How long a node may take to accept a forwarded connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Control {
-    pub(crate) async fn read_logs(
-        &self,
-        stand: &StandName,
-        query: LogQuery,
-    ) -> Result<Flow<LogChunk>, Failure> {
-        let stored = self.stand(stand)?;
-        let nodes = query
-            .nodes()
-            .map_err(|e| Failure::new("node-name", Kind::Input, e.to_string()))?;
-        for node in &nodes {
-            self.node(stand, node)?;
-        }
-        let nodes: Vec<NodeName> = if nodes.is_empty() {
-            stored.value.spec.nodes.keys().cloned().collect()
-        } else {
-            nodes
-        };
-        let Some(dir) = self.engine.folder(&stored.value.id) else {
-            return Ok(Box::pin(futures_util::stream::empty()));
-        };
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        let mut logs = nodes
-            .into_iter()
-            .map(|node| NodeLog::open(node, &dir))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(unreadable)?;
-        let id = stored.value.id;
-        let control = self.clone();
-        self.tasks
-            .run_blocking(format!("logs of {stand}"), move || {
-                let result = pass_on(&mut logs, &query, &sender, || {
-                    control.engine.folder(&id).is_some()
-                });
-                if let Err(failure) = result {
-                    // Nobody listens any more: nobody misses it.
-                    let _ = sender.blocking_send(Err(failure));
-                }
-            });
-        Ok(Box::pin(futures_util::stream::unfold(
-            receiver,
-            |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) },
-        )))
-    }
-
     pub(crate) async fn measure(
         &self,
         stand: &StandName,
@@ -276,178 +223,5 @@ fn usage_view(usage: &daas_engine::Usage) -> Usage {
         pressure: usage
             .pressure
             .map(|(cpu, memory, io)| Pressure { cpu, memory, io }),
-    }
-}
-
-/// The log of one node while it is read.
-struct NodeLog {
-    node: NodeName,
-    reader: Reader,
-    /// Records that were read and are not sent yet, in order.
-    ready: VecDeque<Record>,
-}
-
-impl NodeLog {
-    fn open(node: NodeName, dir: &Path) -> std::io::Result<Self> {
-        let reader = Reader::open(&dir.join("logs").join(format!("{node}.log")), From::Oldest)?;
-        Ok(Self {
-            node,
-            reader,
-            ready: VecDeque::new(),
-        })
-    }
-
-    /// Returns the next record; nothing if there is none yet.
-    fn next(&mut self) -> std::io::Result<Option<Record>> {
-        if let Some(record) = self.ready.pop_front() {
-            return Ok(Some(record));
-        }
-        self.reader.read_next()
-    }
-
-    /// Leaves only the last `lines` lines of what is there now.
-    fn keep_tail(&mut self, lines: u64) -> std::io::Result<()> {
-        let mut kept: VecDeque<Record> = VecDeque::new();
-        let mut ends = 0u64;
-        while let Some(record) = self.next()? {
-            ends += line_ends(&record.bytes);
-            kept.push_back(record);
-            // A record goes when the wanted lines lie behind it; one more line end is kept, because it is where the first wanted line begins.
-            while let Some(first) = kept.front() {
-                let inside = line_ends(&first.bytes);
-                if ends - inside <= lines {
-                    break;
-                }
-                ends -= inside;
-                kept.pop_front();
-            }
-        }
-        cut_front(&mut kept, ends, lines);
-        self.ready = kept;
-        Ok(())
-    }
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err wants"
-)]
-fn unreadable(error: std::io::Error) -> Failure {
-    Failure::new("log-read", Kind::Outside, "cannot read a log").because(error.to_string())
-}
-
-fn line_ends(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|b| **b == b'\n').count() as u64
-}
-
-/// Cuts whole lines from the front until `lines` are left; a last line without its end counts as one.
-fn cut_front(kept: &mut VecDeque<Record>, ends: u64, lines: u64) {
-    let open = kept.back().is_some_and(|r| r.bytes.last() != Some(&b'\n'));
-    let mut spare = (ends + u64::from(open)).saturating_sub(lines);
-    while spare > 0 {
-        let Some(first) = kept.front_mut() else {
-            return;
-        };
-        match first.bytes.iter().position(|b| *b == b'\n') {
-            Some(at) => {
-                first.bytes.drain(..=at);
-                spare -= 1;
-            }
-            None => first.bytes.clear(),
-        }
-        if first.bytes.is_empty() {
-            kept.pop_front();
-        }
-    }
-}
-
-/// Sends records of all logs in the order of their times until the end, or as long as somebody listens and the stand is there.
-fn pass_on(
-    logs: &mut [NodeLog],
-    query: &LogQuery,
-    sender: &mpsc::Sender<Result<LogChunk, Failure>>,
-    there: impl Fn() -> bool,
-) -> Result<(), Failure> {
-    if let Some(lines) = query.tail {
-        for log in logs.iter_mut() {
-            log.keep_tail(lines).map_err(unreadable)?;
-        }
-    }
-    let mut heads: Vec<Option<Record>> = logs.iter().map(|_| None).collect();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        for (head, log) in heads.iter_mut().zip(logs.iter_mut()) {
-            if head.is_none() {
-                *head = log.next().map_err(unreadable)?;
-            }
-        }
-        let next = heads
-            .iter()
-            .enumerate()
-            .filter_map(|(at, head)| head.as_ref().map(|h| (h.time_ns, at)))
-            .min();
-        if let Some((time_ns, at)) = next {
-            pause = FIRST_PAUSE;
-            let Some(record) = heads[at].take() else {
-                continue;
-            };
-            if query
-                .since_ms
-                .is_some_and(|since| time_ns / 1_000_000 < since)
-            {
-                continue;
-            }
-            let stream = match record.stream {
-                Stream::Output => LogStream::Stdout,
-                Stream::Error => LogStream::Stderr,
-            };
-            let chunk = LogChunk {
-                node: logs[at].node.clone(),
-                stream,
-                at_us: time_ns / 1000,
-                bytes: BytesText(record.bytes),
-            };
-            if sender.blocking_send(Ok(chunk)).is_err() {
-                return Ok(());
-            }
-            continue;
-        }
-        if !query.follow || sender.is_closed() || !there() {
-            return Ok(());
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(time_ns: u64, bytes: &str) -> Record {
-        Record {
-            at: 0,
-            next: 0,
-            time_ns,
-            stream: Stream::Output,
-            bytes: bytes.as_bytes().to_vec(),
-        }
-    }
-
-    #[test]
-    fn the_tail_is_cut_at_lines_not_at_records() {
-        for (pieces, lines, left) in [
-            (vec!["a\nb\n", "c\n"], 2, "b\nc\n"),
-            (vec!["a\nb", "c\nd"], 1, "d"),
-            (vec!["a\nb", "c\nd"], 2, "bc\nd"),
-            (vec!["a\n"], 5, "a\n"),
-            (vec!["a\n", "b\n"], 0, ""),
-        ] {
-            let mut kept: VecDeque<Record> = pieces.iter().map(|p| record(1, p)).collect();
-            let ends = kept.iter().map(|r| line_ends(&r.bytes)).sum();
-            cut_front(&mut kept, ends, lines);
-            let text: Vec<u8> = kept.into_iter().flat_map(|r| r.bytes).collect();
-            assert_eq!(String::from_utf8(text).unwrap(), left, "{pieces:?} {lines}");
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! Keepers: spares, those that outlived a daemon, and what dead ones leave.
 
+use super::conversation::Conversation;
 use super::{LocalEngine, Place, Spare, lock};
 use crate::engine::Order;
 use crate::error::EngineError;
@@ -7,7 +8,7 @@ use crate::layout::{Owner, make_dir, read_owner, read_seed, write_owner, write_s
 use crate::link::Link;
 use daas_keeper::launch::{DiskSeed, IDS_PER_STAND, KeeperSeed};
 use daas_keeper::protocol::{Request, VERSION};
-use daas_keeper::{Client, ClientError, Leave};
+use daas_keeper::{ClientError, Leave};
 use daas_model::{ByteSize, StandId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -190,13 +191,12 @@ impl LocalEngine {
 
     /// Waits until a keeper is prepared; one that could not tells why.
     async fn await_birth(&self, dir: &Path) -> Result<(), EngineError> {
-        let at = dir.to_owned();
-        let hello = move || {
-            Client::connect(&at)
-                .map_err(ClientError::Io)
-                .and_then(|mut keeper| keeper.ask(Request::Hello { version: VERSION }))
+        let hello = Request::Hello { version: VERSION };
+        let met = match Conversation::begin(dir).await {
+            Ok(mut keeper) => keeper.ask(hello, &[]).await,
+            Err(error) => Err(ClientError::Io(error)),
         };
-        match self.blocking("meet keeper", hello).await? {
+        match met {
             Ok(_) => Ok(()),
             Err(ClientError::Refused(failure)) => Err(EngineError::Refused { failure }),
             Err(error) => Err(EngineError::Keeper {

@@ -1,6 +1,7 @@
 //! The engine of this machine: a keeper for each stand.
 
 mod calm;
+mod conversation;
 mod giving_way;
 mod images;
 mod keepers;

@@ -1,13 +1,13 @@
 //! Nodes over layers that are no image yet: the steps of a build.
 
 use super::LocalEngine;
+use super::session::refused;
 use super::trust::Shown;
 use crate::engine::Order;
 use crate::error::EngineError;
 use crate::launch::{Ids, ImageFacts, Site, node_launch};
 use daas_keeper::launch::MountLaunch;
 use daas_keeper::protocol::{Failure, Request, Response};
-use daas_keeper::{Client, ClientError};
 use daas_model::{NetworkMode, NodeName, StandId};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -86,20 +86,12 @@ impl LocalEngine {
         stand: &StandId,
         node: &NodeName,
     ) -> Result<OwnedFd, EngineError> {
-        let link = self.link(stand)?;
-        let (dir, node, stand) = (link.dir.clone(), node.clone(), stand.clone());
-        self.blocking("take a root", move || {
-            let mut client = Client::connect(&dir).map_err(EngineError::io("connect to", &dir))?;
-            let gone = || EngineError::Gone {
-                stand: stand.clone(),
-            };
-            match client.ask_with(Request::TakeRoot { node }, &[]) {
-                Ok((_, fds)) => fds.into_iter().next().ok_or_else(gone),
-                Err(ClientError::Refused(failure)) => Err(EngineError::Refused { failure }),
-                Err(ClientError::Gone | ClientError::Io(_)) => Err(gone()),
-            }
+        let mut keeper = self.converse(stand).await?;
+        let ask = Request::TakeRoot { node: node.clone() };
+        let (_, fds) = keeper.ask(ask, &[]).await.map_err(refused(stand))?;
+        fds.into_iter().next().ok_or_else(|| EngineError::Gone {
+            stand: stand.clone(),
         })
-        .await?
     }
 
     /// Returns where the log of a node is written, whether there is one yet or not.

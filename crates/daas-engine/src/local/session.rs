@@ -1,13 +1,14 @@
 //! Programs inside nodes, and files in and out of them: requests that carry descriptors, each on a connection of its own.
 
 use super::LocalEngine;
+use super::conversation::Conversation;
 use super::terminal::AsyncPipe;
 use crate::dial::StandNet;
 use crate::engine::Order;
 use crate::error::EngineError;
+use daas_keeper::ClientError;
 use daas_keeper::launch::ExecLaunch;
-use daas_keeper::protocol::{Event, EventKind, Request, Response, TtySize};
-use daas_keeper::{Client, ClientError};
+use daas_keeper::protocol::{EventKind, Request, Response, TtySize};
 use daas_model::{NodeName, StandId};
 use futures_util::future::BoxFuture;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -15,12 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
-
-/// How long one look for the end of a program takes; a hang-up ends it at once.
-const LISTEN: Duration = Duration::from_secs(3600);
 
 /// What to run in a node.
 #[derive(Debug, Clone, Default)]
@@ -65,24 +61,8 @@ pub struct ExecEnd {
 /// The end of a copy.
 pub type Copied = BoxFuture<'static, Result<(), EngineError>>;
 
-/// Ends a conversation when it is dropped, so that a thread that listens hears the end.
-struct HangUp(OwnedFd);
-
-impl HangUp {
-    fn of(client: &Client) -> io::Result<Self> {
-        client.as_fd().try_clone_to_owned().map(Self)
-    }
-}
-
-impl Drop for HangUp {
-    fn drop(&mut self) {
-        // The other side may have gone first.
-        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
-    }
-}
-
 /// Says what a keeper's refusal means here.
-fn refused(stand: &StandId) -> impl Fn(ClientError) -> EngineError + '_ {
+pub(super) fn refused(stand: &StandId) -> impl Fn(ClientError) -> EngineError + '_ {
     |error| match error {
         ClientError::Refused(failure) => EngineError::Refused { failure },
         ClientError::Gone | ClientError::Io(_) => EngineError::Gone {
@@ -92,12 +72,14 @@ fn refused(stand: &StandId) -> impl Fn(ClientError) -> EngineError + '_ {
 }
 
 /// Waits for the end of an exec.
-fn end_of(client: &mut Client, number: u64, stand: &StandId) -> Result<ExecEnd, EngineError> {
+async fn end_of(
+    mut keeper: Conversation,
+    number: u64,
+    stand: &StandId,
+) -> Result<ExecEnd, EngineError> {
     loop {
-        if let Some(Event {
-            kind: EventKind::ExecEnded { exec, code, signal },
-            ..
-        }) = client.event(LISTEN).map_err(refused(stand))?
+        if let EventKind::ExecEnded { exec, code, signal } =
+            keeper.event().await.map_err(refused(stand))?.kind
             && exec == number
         {
             return Ok(ExecEnd { code, signal });
@@ -122,8 +104,8 @@ struct Born {
     stderr: Option<OwnedFd>,
 }
 
-fn begin(
-    client: &mut Client,
+async fn begin(
+    keeper: &mut Conversation,
     stand: &StandId,
     node: NodeName,
     exec: ExecLaunch,
@@ -135,7 +117,7 @@ fn begin(
             exec,
             tty: Some(TtySize { rows, columns }),
         };
-        let (answer, fds) = client.ask_with(ask, &[]).map_err(refused(stand))?;
+        let (answer, fds) = keeper.ask(ask, &[]).await.map_err(refused(stand))?;
         return Ok(Born {
             exec: number(answer, stand)?,
             master: fds.into_iter().next(),
@@ -152,11 +134,12 @@ fn begin(
         exec,
         tty: None,
     };
-    let (answer, _) = client
-        .ask_with(
+    let (answer, _) = keeper
+        .ask(
             ask,
             &[in_read.as_fd(), out_write.as_fd(), err_write.as_fd()],
         )
+        .await
         .map_err(refused(stand))?;
     // Without a wish for standard input its writing end closes here: the program reads the end at once.
     Ok(Born {
@@ -177,6 +160,33 @@ fn number(response: Response, stand: &StandId) -> Result<u64, EngineError> {
     }
 }
 
+fn session(keeper: Conversation, born: Born, stand: StandId) -> Result<ExecSession, EngineError> {
+    let (stdin, stdout, stderr) = match (born.master, born.stdout) {
+        (Some(master), _) => {
+            let terminal = stream(master)?;
+            let twin = terminal
+                .twin()
+                .map_err(|source| EngineError::Keeper { source })?;
+            (Some(twin), terminal, None)
+        }
+        (None, Some(out)) => (
+            born.stdin.map(stream).transpose()?,
+            stream(out)?,
+            born.stderr.map(stream).transpose()?,
+        ),
+        (None, None) => return Err(EngineError::Gone { stand }),
+    };
+    let exec = born.exec;
+    Ok(ExecSession {
+        exec,
+        stdin,
+        stdout,
+        stderr,
+        // Whoever drops it ends the conversation, by which the program is hung up.
+        exit: Box::pin(async move { end_of(keeper, exec, &stand).await }),
+    })
+}
+
 impl LocalEngine {
     /// Runs a program in a node.
     ///
@@ -190,66 +200,17 @@ impl LocalEngine {
     ) -> Result<ExecSession, EngineError> {
         let link = self.link(&order.id)?;
         let exec = self.exec_launch(order, node, &request).await?;
-        let (dir, stand, node) = (link.dir.clone(), order.id.clone(), node.clone());
-        let (client, hang_up, born) = self
-            .blocking("exec", move || -> Result<_, EngineError> {
-                let mut client =
-                    Client::connect(&dir).map_err(EngineError::io("connect to", &dir))?;
-                let hang_up = HangUp::of(&client).map_err(EngineError::io("connect to", &dir))?;
-                let born = begin(&mut client, &stand, node, exec, &request)?;
-                Ok((client, hang_up, born))
-            })
-            .await??;
-        self.session(client, hang_up, born, link.hello.keeper_id.clone())
+        let mut keeper = self.converse(&order.id).await?;
+        let born = begin(&mut keeper, &order.id, node.clone(), exec, &request).await?;
+        session(keeper, born, link.hello.keeper_id.clone())
     }
 
-    fn session(
-        &self,
-        mut client: Client,
-        hang_up: HangUp,
-        born: Born,
-        stand: StandId,
-    ) -> Result<ExecSession, EngineError> {
-        let (stdin, stdout, stderr) = match (born.master, born.stdout) {
-            (Some(master), _) => {
-                let terminal = stream(master)?;
-                (
-                    Some(
-                        terminal
-                            .twin()
-                            .map_err(|source| EngineError::Keeper { source })?,
-                    ),
-                    terminal,
-                    None,
-                )
-            }
-            (None, Some(out)) => (
-                born.stdin.map(stream).transpose()?,
-                stream(out)?,
-                born.stderr.map(stream).transpose()?,
-            ),
-            (None, None) => return Err(EngineError::Gone { stand }),
-        };
-        let (sender, end) = oneshot::channel();
-        let (exec, of) = (born.exec, stand.clone());
-        self.inner
-            .tasks
-            .run_blocking(format!("exec {exec} of {stand}"), move || {
-                // Nobody waits for the code any more: the program was hung up.
-                let _ = sender.send(end_of(&mut client, exec, &of));
-            });
-        let exit = Box::pin(async move {
-            let code = end.await.unwrap_or(Err(EngineError::Gone { stand }));
-            drop(hang_up);
-            code
-        });
-        Ok(ExecSession {
-            exec,
-            stdin,
-            stdout,
-            stderr,
-            exit,
-        })
+    /// Begins a conversation with the keeper of a stand.
+    pub(super) async fn converse(&self, stand: &StandId) -> Result<Conversation, EngineError> {
+        let link = self.link(stand)?;
+        Conversation::begin(&link.dir)
+            .await
+            .map_err(EngineError::io("connect to", &link.dir))
     }
 
     /// Resolves the user and adds the environment to the node's own.
@@ -362,19 +323,15 @@ impl LocalEngine {
         stand: &StandId,
         node: &NodeName,
     ) -> Result<Arc<StandNet>, EngineError> {
-        let dir = self.link(stand)?.dir.clone();
-        let (stand, node) = (stand.clone(), node.clone());
-        self.blocking("network of a node", move || {
-            let mut client = Client::connect(&dir).map_err(EngineError::io("connect to", &dir))?;
-            let (_, fds) = client
-                .ask_with(Request::Network { node }, &[])
-                .map_err(refused(&stand))?;
-            let net = fds.into_iter().next().map(StandNet::new);
-            let net = net.ok_or_else(|| EngineError::Gone { stand })?;
-            net.map(Arc::new)
-                .map_err(|source| EngineError::Keeper { source })
-        })
-        .await?
+        let mut keeper = self.converse(stand).await?;
+        let ask = Request::Network { node: node.clone() };
+        let (_, fds) = keeper.ask(ask, &[]).await.map_err(refused(stand))?;
+        let net = fds.into_iter().next().map(StandNet::new);
+        let net = net.ok_or_else(|| EngineError::Gone {
+            stand: stand.clone(),
+        })?;
+        net.map(Arc::new)
+            .map_err(|source| EngineError::Keeper { source })
     }
 
     /// Reads `path` of a node as a tar stream; the second answer tells how it ended.
@@ -424,18 +381,18 @@ impl LocalEngine {
     }
 
     fn copy(&self, stand: &StandId, request: Request, end: OwnedFd) -> Result<Copied, EngineError> {
-        let dir = self.link(stand)?.dir.clone();
-        let stand = stand.clone();
-        let handle = self.inner.tasks.run_blocking(
-            format!("copy in {stand}"),
-            move || -> Result<(), EngineError> {
-                let mut client =
-                    Client::connect(&dir).map_err(EngineError::io("connect to", &dir))?;
-                let answer = client.ask_with(request, &[end.as_fd()]).map(|_| ());
+        // Whether there is a keeper is known at once; the rest goes on whether somebody waits for it or not.
+        self.link(stand)?;
+        let (engine, stand) = (self.clone(), stand.clone());
+        let handle = self
+            .inner
+            .tasks
+            .run(format!("copy in {stand}"), |_| async move {
+                let mut keeper = engine.converse(&stand).await?;
+                let answer = keeper.ask(request, &[end.as_fd()]).await;
                 drop(end);
-                answer.map_err(refused(&stand))
-            },
-        );
+                answer.map(|_| ()).map_err(refused(&stand))
+            });
         Ok(Box::pin(async move {
             handle.await.map_err(|_| EngineError::Keeper {
                 source: io::Error::other("the copy was ended"),

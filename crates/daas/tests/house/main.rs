@@ -7,6 +7,7 @@ mod builds;
 mod cgroup_v2;
 mod changes;
 mod contexts;
+mod crowd;
 mod doors;
 mod edge;
 mod edges;
