@@ -4,9 +4,7 @@ use crate::platform::Control;
 use crate::record::StandRecord;
 use bytes::Bytes;
 use daas_api::platform::{BoxDuplex, ByteFlow, ExecSession, Flow};
-use daas_api::{
-    Caller, ExecRequest, Failure, Pressure, StandStats, Usage, WindowSize,
-};
+use daas_api::{Caller, ExecRequest, Failure, Pressure, StandStats, Usage, WindowSize};
 use daas_model::{Kind, NodeName, Protocol, StandId, StandName};
 use daas_plan::owner_of_network;
 use futures_util::StreamExt;

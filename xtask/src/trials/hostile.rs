@@ -20,8 +20,6 @@ pub struct Hostility {
     pub told: Option<Told>,
     /// Keys of the node beside its command.
     pub keys: &'static str,
-    /// The same work without what is hostile in it, where that work is felt by itself: what the attack adds is what is beyond it.
-    pub twin: Option<&'static str>,
 }
 
 /// What an event must tell.
@@ -55,7 +53,6 @@ pub const HOSTS: [Hostility; 7] = [
             node: true,
         }),
         keys: "",
-        twin: None,
     },
     Hostility {
         name: "memory hog",
@@ -66,45 +63,36 @@ pub const HOSTS: [Hostility; 7] = [
             node: true,
         }),
         keys: "    restart: always\n",
-        twin: None,
     },
     Hostility {
         name: "disk filler",
         line: "dd if=/dev/zero of=/fill bs=1M; while :; do dd if=/dev/zero of=/fill bs=1M conv=notrunc,fsync; done 2> /dev/null",
         told: Some(DISK_FULL),
         keys: "",
-        twin: None,
     },
     Hostility {
         name: "inode filler",
         line: "busybox mkdir /m; i=0; while :; do i=$((i+1)); true > /m/$i; done 2> /dev/null",
         told: Some(DISK_FULL),
         keys: "",
-        twin: None,
     },
     Hostility {
         name: "log flood",
         line: "exec busybox yes 0123456789012345678901234567890123456789",
         told: None,
         keys: "",
-        twin: None,
     },
     Hostility {
         name: "CPU spin",
         line: "for i in 1 2 3 4; do (while :; do :; done) & done; wait",
         told: None,
         keys: "",
-        twin: None,
     },
     Hostility {
         name: "address spoofing",
-        line: "ip addr add 10.77.0.1/24 dev eth0; while :; do busybox arping -q -c 1 -U -I eth0 10.77.0.1; usleep 1000; done",
+        line: "exec /spoof 10.77.0.1 0",
         told: None,
-        keys: "    cap_add: [NET_RAW]\n",
-        // It says of its own address what the other says of a foreign one.
-        twin: Some(
-            "a=$(hostname -i); while :; do busybox arping -q -c 1 -U -I eth0 $a; usleep 1000; done",
-        ),
+        keys: "    cap_add: [NET_RAW]\n    volumes: ['./spoof:/spoof:ro']\n",
     },
 ];
 
@@ -123,7 +111,9 @@ pub fn hostile_neighbours(program: &Path, hosts: &[Hostility], asks: usize) -> R
     let project = bed.project(&quiet);
     let folder = bed.daemon.place().join("project");
     std::fs::create_dir_all(&folder)?;
-    std::fs::copy(answer_program()?, folder.join("answer"))?;
+    for name in ["answer", "spoof"] {
+        std::fs::copy(trial_program(name)?, folder.join(name))?;
+    }
     bed.api().up("quiet", &project, 0)?;
     let elsewhere = Elsewhere::go()?;
     let lines = hosts
@@ -168,19 +158,19 @@ impl Drop for Elsewhere {
     }
 }
 
-/// Compiles the server of the quiet stand, once; the trial image has no libraries.
+/// Compiles a program for the trial image, which has no libraries; once.
 ///
 /// # Errors
 /// When the compiler is missing or refuses.
-pub fn answer_program() -> Result<PathBuf> {
-    let source = workspace::root().join("xtask/src/trials/answer.rs");
-    let program = workspace::target().join("answer");
+pub fn trial_program(name: &str) -> Result<PathBuf> {
+    let source = workspace::root().join(format!("xtask/src/trials/{name}.rs"));
+    let program = workspace::target().join(name);
     let born = |path: &Path| path.metadata().and_then(|meta| meta.modified());
     if born(&program).is_ok_and(|time| born(&source).is_ok_and(|text| text < time)) {
         return Ok(program);
     }
     // Whoever compiles beside this one sees a whole program or none.
-    let fresh = workspace::target().join(format!("answer.{}", std::process::id()));
+    let fresh = workspace::target().join(format!("{name}.{}", std::process::id()));
     let compiled = Command::new("rustc")
         .args(["--edition=2024", "-O", "-C", "target-feature=+crt-static"])
         .arg("-o")
@@ -190,7 +180,8 @@ pub fn answer_program() -> Result<PathBuf> {
         .context("cannot run rustc")?;
     ensure!(
         compiled.status.success(),
-        "the quiet stand's server does not compile: {}",
+        "{} does not compile: {}",
+        source.display(),
         String::from_utf8_lossy(&compiled.stderr)
     );
     std::fs::rename(&fresh, &program)?;
@@ -203,88 +194,60 @@ const TURN: usize = 50;
 const SETTLE: Duration = Duration::from_millis(30);
 
 fn beside(bed: &Bed, hostility: Hostility, asks: usize) -> Result<String> {
-    let neighbours: Vec<(&str, &str)> = std::iter::once(("noisy", hostility.line))
-        .chain(hostility.twin.map(|line| ("twin", line)))
-        .collect();
-    for (stand, line) in &neighbours {
-        let loud = service("loud", line) + hostility.keys;
-        bed.api().up(stand, &bed.project(&(loud + LIMITS)), 0)?;
-        // It needs a moment to show what it is.
-        std::thread::sleep(Duration::from_millis(500));
-        turn(bed, stand, "pause")?;
-    }
-    let mut alone = Vec::new();
-    let mut besides = vec![Vec::new(); neighbours.len()];
+    let loud = service("loud", hostility.line) + hostility.keys;
+    bed.api().up("noisy", &bed.project(&(loud + LIMITS)), 0)?;
+    // It needs a moment to show what it is.
+    std::thread::sleep(Duration::from_millis(500));
+    turn(bed, "pause")?;
+    let (mut alone, mut besides) = (Vec::new(), Vec::new());
     let address = bed.address("quiet")?;
     for _ in 0..asks.div_ceil(TURN) {
         std::thread::sleep(SETTLE);
         ask(address, &mut alone)?;
-        for ((stand, _), times) in neighbours.iter().zip(&mut besides) {
-            turn(bed, stand, "resume")?;
-            std::thread::sleep(SETTLE);
-            ask(address, times)?;
-            turn(bed, stand, "pause")?;
-        }
+        turn(bed, "resume")?;
+        std::thread::sleep(SETTLE);
+        ask(address, &mut besides)?;
+        turn(bed, "pause")?;
     }
-    turn(bed, "noisy", "resume")?;
+    turn(bed, "resume")?;
     let told = match hostility.told {
         Some(told) => told.is_told(bed)?,
         None => {
-            for (stand, _) in &neighbours {
-                is_there(bed, stand)?;
-            }
+            is_there(bed)?;
             String::new()
         }
     };
-    for (stand, _) in &neighbours {
-        bed.api().down(stand)?;
-    }
-    let mut besides = besides.into_iter().map(Answers::of);
-    let hostile = besides.next().context("nobody was beside")?;
-    Ok(moves(
-        hostility.name,
-        &Answers::of(alone),
-        &hostile,
-        besides.next(),
-    ) + &told)
+    bed.api().down("noisy")?;
+    Ok(moves(hostility.name, &Answers::of(alone), &Answers::of(besides)) + &told)
 }
 
-/// Pauses a stand, or lets it go on.
-fn turn(bed: &Bed, stand: &str, how: &str) -> Result<()> {
+/// Pauses the hostile stand, or lets it go on.
+fn turn(bed: &Bed, how: &str) -> Result<()> {
     bed.api()
-        .post(&format!("/stands/{stand}/{how}"), &json!({}))?;
+        .post(&format!("/stands/noisy/{how}"), &json!({}))?;
     Ok(())
 }
 
 /// Where no event tells of the attack, the node must have lived to make it.
-fn is_there(bed: &Bed, stand: &str) -> Result<()> {
-    let view = bed.api().get(&format!("/stands/{stand}"))?;
+fn is_there(bed: &Bed) -> Result<()> {
+    let view = bed.api().get("/stands/noisy")?;
     let status = &view["nodes"][0]["status"];
     ensure!(
         status == "running" || status == "paused",
-        "the node of {stand} is none: {view}"
+        "the hostile node is none: {view}"
     );
     Ok(())
 }
 
-/// Tells how far answers moved beside a hostile stand, and beside its twin.
-fn moves(name: &str, alone: &Answers, hostile: &Answers, twin: Option<Answers>) -> String {
-    let moved = |to: &Answers, from: &Answers| (to.p99 / from.p99 - 1.0) * 100.0;
-    let of_twin = twin.map_or_else(String::new, |twin| {
-        format!(
-            "beside the same work without the attack p99 {:.2} ({:+.0} %), so that the attack makes {:+.0} % ",
-            twin.p99,
-            moved(&twin, alone),
-            moved(hostile, &twin)
-        )
-    });
+/// Tells how far answers moved beside a hostile stand.
+fn moves(name: &str, alone: &Answers, beside: &Answers) -> String {
     format!(
-        "  {name:16} p50 {:.2} -> {:.2}, p99 {:.2} -> {:.2} ({:+.0} %) {of_twin}",
+        "  {name:16} p50 {:.2} -> {:.2}, p99 {:.2} -> {:.2} ({:+.0} %) ",
         alone.p50,
-        hostile.p50,
+        beside.p50,
         alone.p99,
-        hostile.p99,
-        moved(hostile, alone),
+        beside.p99,
+        (beside.p99 / alone.p99 - 1.0) * 100.0,
     )
 }
 

@@ -27,7 +27,7 @@ pub use containment::{
 pub use crash::{Damage, crash_matrix};
 pub use fill::million_files;
 pub use host::granted_things_of_the_host;
-pub use hostile::{HOSTS, Hostility, Told, answer_program, hostile_neighbours};
+pub use hostile::{HOSTS, Hostility, Told, hostile_neighbours, trial_program};
 pub use languages::{JAVASCRIPT, Language, PYTHON, RUST, language, languages};
 pub use many::many_at_once;
 pub use names::{names_follow_stands, no_way_out_no_questions};

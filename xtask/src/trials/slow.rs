@@ -1,7 +1,7 @@
 //! Thousands who are slow on purpose, beside one who only wants his page (threat S19).
 
 use super::bed::{Bed, service};
-use super::hostile::{Answers, Elsewhere, answer_program};
+use super::hostile::{Answers, Elsewhere, trial_program};
 use super::urls::{ask, urls};
 use anyhow::{Context, Result, ensure};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
@@ -64,7 +64,7 @@ pub fn slow_visitors(program: &Path, visitors: usize) -> Result<String> {
     )?;
     let folder = bed.daemon.place().join("project");
     std::fs::create_dir_all(&folder)?;
-    std::fs::copy(answer_program()?, folder.join("answer"))?;
+    std::fs::copy(trial_program("answer")?, folder.join("answer"))?;
     let web = service("web", "exec /answer quick")
         + "    expose: ['80']\n    volumes: ['./answer:/answer:ro']\n";
     bed.api().up("quick", &bed.project(&web), 0)?;

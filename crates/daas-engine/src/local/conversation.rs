@@ -119,19 +119,23 @@ impl Conversation {
             if let Some(told) = self.decoder.take().map_err(io::Error::other)? {
                 return Ok(told);
             }
-            let mut piece = [0; PIECE];
-            let mut fds = Vec::new();
-            let got = self
-                .stream
-                .async_io(Interest::READABLE, || {
-                    fdpass::receive(self.stream.as_fd(), &mut piece, &mut fds)
-                })
-                .await?;
-            self.fds.extend(fds);
-            if got == 0 {
+            let Self {
+                stream,
+                decoder,
+                fds,
+                ..
+            } = self;
+            let receive = || {
+                let mut piece = [0; PIECE];
+                let mut with = Vec::new();
+                let got = fdpass::receive(stream.as_fd(), &mut piece, &mut with)?;
+                fds.extend(with);
+                decoder.push(piece.get(..got).unwrap_or_default());
+                Ok(got)
+            };
+            if stream.async_io(Interest::READABLE, receive).await? == 0 {
                 return Err(ClientError::Gone);
             }
-            self.decoder.push(piece.get(..got).unwrap_or_default());
         }
     }
 }
