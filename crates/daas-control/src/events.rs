@@ -90,6 +90,7 @@ fn word(kind: &EventKind) -> (Severity, &'static str) {
         EventKind::Slowed => (Severity::Warning, "stand-slowed"),
         EventKind::Paused => (Severity::Note, "node-paused"),
         EventKind::Resumed => (Severity::Note, "node-resumed"),
+        EventKind::HooksDone => (Severity::Note, "node-hooks-done"),
         EventKind::HookFailed { .. } => (Severity::Warning, "node-hook-failed"),
         EventKind::ExecEnded { .. } => (Severity::Note, "exec-ended"),
         EventKind::LogLost { .. } => (Severity::Warning, "log-lost"),

@@ -127,6 +127,9 @@ impl Control {
         before: Option<&StandRecord>,
         used: &mut BTreeSet<IpAddr>,
     ) -> Result<StandRecord, Failure> {
+        if let Some(before) = before.filter(|before| before.power != Power::Gone) {
+            may_become(before, spec)?;
+        }
         let now = now_ms();
         let expires_ms = spec
             .ttl
@@ -716,4 +719,32 @@ impl Stands for Control {
     fn follow_operation<'a>(&'a self, id: &'a OperationId) -> Answer<'a, Flow<Operation>> {
         Box::pin(async move { self.operations.follow(id) })
     }
+}
+
+/// Refuses what a stand that is there cannot become.
+fn may_become(before: &StandRecord, wanted: &StandSpec) -> Result<(), Failure> {
+    let name = &before.name;
+    let (theirs, ours) = (&before.spec.project, &wanted.project);
+    if theirs != ours {
+        return Err(Failure::new(
+            "stand-of-another-project",
+            Kind::Conflict,
+            format!("stand `{name}` belongs to project `{theirs}`, and this one is `{ours}`"),
+        )
+        .hint(format!(
+            "choose another name, or throw it away first: `daas stand down {name}`"
+        )));
+    }
+    let (have, want) = (before.spec.limits.disk, wanted.limits.disk);
+    if want < have {
+        return Err(Failure::new(
+            "disk-shrinks",
+            Kind::Conflict,
+            format!("the disk of stand `{name}` has {have} and cannot shrink to {want}"),
+        )
+        .hint(format!(
+            "leave `limits.disk` at {have}, or throw the stand away with its data first: `daas stand down {name}`"
+        )));
+    }
+    Ok(())
 }

@@ -130,6 +130,7 @@ pub(crate) fn plan_steps(
             "it is empty at first".into(),
         ));
     }
+    let opened_anew = before.and_then(|before| opened_anew(before, spec, addresses));
     for (name, node) in &spec.nodes {
         let none = NodeAddresses::new();
         let own = addresses.nodes.get(name).unwrap_or(&none);
@@ -143,6 +144,9 @@ pub(crate) fn plan_steps(
             format!(" at {}", listed.join(", "))
         };
         match (observed.nodes.get(name), digest) {
+            (Some(_), Some(_)) if let Some(why) = &opened_anew => {
+                steps.push(step("replace", format!("node {name}"), why.clone()));
+            }
             (Some(seen), Some(digest)) if seen.launched_from == digest => steps.push(step(
                 "keep",
                 format!("node {name}"),
@@ -185,6 +189,25 @@ pub(crate) fn plan_steps(
         ));
     }
     steps
+}
+
+/// Says why a stand must be opened anew, and all of its nodes with it: what is changed is beneath all of them.
+fn opened_anew(
+    before: &StandRecord,
+    wanted: &daas_model::StandSpec,
+    addresses: &Addresses,
+) -> Option<String> {
+    let changed = before.spec.networks.iter().find(|(name, network)| {
+        let of = |all: &Addresses| all.networks.get(*name).cloned();
+        wanted.networks.get(*name).is_some_and(|now| {
+            now.internal != network.internal || of(addresses) != of(&before.addresses)
+        })
+    });
+    if let Some((name, _)) = changed {
+        return Some(format!("network {name} changes, for which all nodes end"));
+    }
+    let (have, want) = (before.spec.limits.disk, wanted.limits.disk);
+    (want > have).then(|| format!("the disk grows from {have} to {want}, for which all nodes end"))
 }
 
 fn after(node: &daas_model::NodeSpec) -> String {

@@ -375,6 +375,8 @@ pub enum EventKind {
     Paused,
     /// A node is thawed.
     Resumed,
+    /// All commands that follow the start of a node have ended (`post_start`).
+    HooksDone,
     /// A command of the node's life failed (`post_start`, `pre_stop`).
     HookFailed {
         /// Its exit code.

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
-const LOOP_SET_CAPACITY: libc::c_ulong = 0x4C07;
 /// The device is freed when nobody has it open and it is mounted nowhere (linux/loop.h).
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 
@@ -110,17 +109,5 @@ fn open_device(number: u32, scratch: &Path) -> io::Result<(File, PathBuf)> {
             Ok((open(&own)?, own))
         }
         other => Ok((other?, path)),
-    }
-}
-
-impl LoopDevice {
-    /// Makes the device as large as its image has become.
-    ///
-    /// # Errors
-    /// What ioctl LOOP_SET_CAPACITY says.
-    pub fn follow_size(&self) -> io::Result<()> {
-        // SAFETY: LOOP_SET_CAPACITY takes no argument that it reads.
-        check(unsafe { libc::ioctl(self.file.as_raw_fd(), LOOP_SET_CAPACITY, 0) }.into())
-            .map(|_| ())
     }
 }

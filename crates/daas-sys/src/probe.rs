@@ -134,7 +134,7 @@ fn wished() -> Vec<Probe> {
             "raising resource limits",
             Need::Should,
             resources(),
-            "give the platform CAP_SYS_RESOURCE; without it `ulimits` are clamped and disks cannot grow while a stand runs",
+            "give the platform CAP_SYS_RESOURCE; without it `ulimits` are clamped",
         ),
         probe(
             "address translation (nftables)",

@@ -7,6 +7,7 @@ use crate::dial::StandNet;
 use crate::engine::{Order, Progress, Teller};
 use crate::error::EngineError;
 use crate::launch::{Site, bridges, node_launch, stand_launch};
+use crate::link::Link;
 use crate::publish::Published;
 use daas_keeper::launch::{DnsTable, EgressLaunch, ExecLaunch, Forward, NodeLaunch};
 use daas_keeper::protocol::{Request, Response};
@@ -106,6 +107,7 @@ impl LocalEngine {
             Ok(_) => Ok(()),
             Err(EngineError::Refused { failure }) => {
                 tracing::info!(stand = %order.name, why = %failure, "the stand is opened anew over its disk");
+                self.end_in_order(order, &link).await?;
                 link.ask(Request::Destroy {
                     keep_logs: true,
                     keep_disk: true,
@@ -116,6 +118,31 @@ impl LocalEngine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Ends all nodes gently, each after those that depend on it.
+    async fn end_in_order(&self, order: &Order, link: &Link) -> Result<(), EngineError> {
+        let Response::Status(status) = link.ask(Request::Status).await? else {
+            return Ok(());
+        };
+        let mut left: BTreeSet<NodeName> = status.nodes.into_keys().collect();
+        while !left.is_empty() {
+            let free = |node: &&NodeName| !left.iter().any(|other| needs(order, other, node));
+            let mut wave: BTreeSet<NodeName> = left.iter().filter(free).cloned().collect();
+            if wave.is_empty() {
+                wave.clone_from(&left);
+            }
+            left.retain(|node| !wave.contains(node));
+            let asked = self.each(order, &wave, |node| Request::Stop {
+                node,
+                grace: order.grace,
+            });
+            // Whoever does not end by himself ends with the stand.
+            if let Err(error) = asked.await {
+                tracing::debug!(stand = %order.name, cause = %error, "a node does not end");
+            }
+        }
+        Ok(())
     }
 
     fn dns(&self, order: &Order) -> DnsTable {
@@ -326,4 +353,14 @@ fn check_binds(name: &NodeName, node: &NodeSpec) -> Result<(), EngineError> {
         }
     }
     Ok(())
+}
+
+/// Tells whether `node` depends on `other`.
+fn needs(order: &Order, node: &NodeName, other: &NodeName) -> bool {
+    let nodes = &order.spec.nodes;
+    let (Some(node), Some(other)) = (nodes.get(node), nodes.get(other)) else {
+        return false;
+    };
+    let mut on = node.depends_on.iter();
+    on.any(|dependency| dependency.service == other.service)
 }

@@ -7,6 +7,7 @@ use daas_model::{FileName, Limits, NetworkName, VolumeName};
 use daas_sys::Attempt;
 use daas_sys::cgroup::Ceiling;
 use daas_sys::netlink;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -129,17 +130,28 @@ impl Keeper {
         Ok(self.group.limit(&ceiling(limits))?)
     }
 
-    /// Makes the disk as it is wanted. A disk that holds data can only grow.
+    /// Makes the disk as it is wanted, while nobody's data is on it. Later it can only be opened anew, larger.
     fn fit_disk(&mut self, limits: &Limits, throw_away: bool) -> Result<(), KeeperError> {
         let Some(disk) = self.disk.take() else {
             return Err(KeeperError::wrong("the keeper has lost its disk"));
         };
-        if self.stand.is_some() && limits.disk < disk.size() {
-            let have = disk.size();
+        if self.stand.is_some() {
+            let (have, want) = (disk.size(), limits.disk);
             self.disk = Some(disk);
+            let (what, hint) = match want.cmp(&have) {
+                Ordering::Equal => return Ok(()),
+                Ordering::Less => (
+                    format!("the disk has {have} and cannot shrink to {want}"),
+                    "take the stand down and up",
+                ),
+                Ordering::Greater => (
+                    format!("the disk has {have} and grows to {want} only while it is closed"),
+                    "open the stand anew",
+                ),
+            };
             return Err(KeeperError::Wrong {
-                what: format!("the disk has {have} and cannot shrink to {}", limits.disk),
-                hint: Some("take the stand down and up".to_owned()),
+                what,
+                hint: Some(hint.to_owned()),
             });
         }
         if !disk.is(limits.disk, !throw_away)
@@ -149,16 +161,8 @@ impl Keeper {
             self.disk = Some(disk);
             return Err(error);
         }
-        match disk.fit(limits.disk, !throw_away, Path::new(".")) {
-            Ok(disk) => {
-                self.disk = Some(disk);
-                Ok(())
-            }
-            Err((disk, error)) => {
-                self.disk = disk.map(|disk| *disk);
-                Err(error.into())
-            }
-        }
+        self.disk = Some(disk.fit(limits.disk, !throw_away, Path::new("."))?);
+        Ok(())
     }
 
     fn make_bridges(&mut self, networks: &[BridgeLaunch]) -> Result<(), KeeperError> {

@@ -134,6 +134,11 @@ impl Keeper {
         let Some(hook) = node.launch.post_start.get(at).cloned() else {
             node.post_start = None;
             self.write_state_soon();
+            // Who waits for the node hears of nothing else that it may go on.
+            if at > 0 {
+                let text = format!("the post_start commands of node {name} have ended");
+                self.tell(Some(name), EventKind::HooksDone, text);
+            }
             return;
         };
         node.post_start = Some(at + 1);

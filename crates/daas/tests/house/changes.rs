@@ -57,3 +57,74 @@ fn root_new_contents_of_configs_and_secrets_reach_who_reads_them_and_nobody_else
     bed.api().down("changed").unwrap();
     bed.nothing_is_left().unwrap();
 }
+
+#[test]
+fn root_a_node_with_commands_after_its_start_comes_up_and_who_waits_for_it() {
+    let bed = Bed::new(program()).unwrap();
+    let project = bed.project(
+        "  base:\n    image: trial:latest\n    command: [/bin/busybox, sleep, '1000']\n    post_start:\n      - command: [/bin/busybox, touch, /one]\n      - command: [/bin/busybox, touch, /two]\n  next:\n    image: trial:latest\n    command: [/bin/busybox, sleep, '1000']\n    depends_on: [base]\n",
+    );
+    bed.api().up("hooked", &project, 0).unwrap();
+    let both = ["/bin/busybox", "ls", "/one", "/two"];
+    let ran = bed.api().exec("hooked", "base", &both).unwrap();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let here = ["/bin/busybox", "true"];
+    assert_eq!(bed.api().exec("hooked", "next", &here).unwrap().code, 0);
+    bed.api().down("hooked").unwrap();
+    bed.nothing_is_left().unwrap();
+}
+
+/// A service on a volume that says good-bye when it is asked to end.
+fn polite(disk: &str, subnet: &str) -> String {
+    let last = "trap 'date >> /data/byes; exit 0' TERM; sleep 1000 & wait";
+    format!(
+        "  one:\n    image: trial:latest\n    command: [/bin/busybox, sh, -c, \"{last}\"]\n    volumes: ['data:/data']\nvolumes: {{data: }}\nnetworks: {{default: {{ipam: {{config: [{{subnet: {subnet}}}]}}}}}}\nx-daas: {{limits: {{disk: {disk}}}}}\n"
+    )
+}
+
+#[test]
+fn root_what_is_beneath_all_nodes_changes_behind_their_gentle_end_and_is_planned_so() {
+    let bed = Bed::new(program()).unwrap();
+    let api = bed.api();
+    let in_one = |words: &str| {
+        let words = ["/bin/busybox", "sh", "-c", words];
+        let ran = api.exec("changed", "one", &words).unwrap();
+        String::from_utf8(ran.out).unwrap()
+    };
+    let plan = |project: &xtask::house::Project| {
+        let request = serde_json::json!({"project": project.source(), "name": "changed"});
+        api.post("/stands/plan", &request).unwrap().to_string()
+    };
+    let up = |disk, subnet| {
+        let project = bed.project(&polite(disk, subnet));
+        let planned = plan(&project);
+        api.up("changed", &project, 0).map(|()| planned)
+    };
+    up("64m", "10.77.0.0/24").unwrap();
+    let large = "df -k /data | awk 'NR > 1 {print ($2 > 150000)}'";
+    assert_eq!(in_one(large), "0\n");
+    for (disk, subnet, why) in [
+        ("64m", "10.78.0.0/24", "network default changes"),
+        ("200m", "10.78.0.0/24", "the disk grows from"),
+    ] {
+        let planned = up(disk, subnet).unwrap();
+        assert!(planned.contains(why), "{planned}");
+    }
+    assert_eq!(in_one("cat /data/byes | wc -l"), "2\n");
+    assert_eq!(in_one(large), "1\n");
+    assert!(in_one("ip addr").contains("10.78.0."));
+    let before = pid(&bed, "one");
+    let smaller = bed.project(&polite("64m", "10.78.0.0/24"));
+    let refused = api.up("changed", &smaller, 0).unwrap_err();
+    assert!(
+        format!("{refused:#}").contains("disk-shrinks"),
+        "{refused:#}"
+    );
+    let other = bed.project(&(polite("200m", "10.78.0.0/24") + "name: other\n"));
+    let refused = api.up("changed", &other, 0).unwrap_err();
+    let refused = format!("{refused:#}");
+    assert!(refused.contains("stand-of-another-project"), "{refused}");
+    assert_eq!(pid(&bed, "one"), before);
+    api.down("changed").unwrap();
+    bed.nothing_is_left().unwrap();
+}
