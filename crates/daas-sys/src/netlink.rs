@@ -373,6 +373,9 @@ impl Route {
     }
 }
 
+/// How many bytes of words may wait to be read.
+const WORDS: usize = 1 << 20;
+
 /// Word of links of one namespace as they change.
 #[derive(Debug)]
 pub struct LinkWatch(OwnedFd);
@@ -385,6 +388,8 @@ impl LinkWatch {
     pub fn open() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        // Room for the words of some hundred links at once; who may not have it hears more often that some were lost.
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, WORDS);
         // RTMGRP_LINK = 1.
         rustix::net::bind(&fd, &netlink::SocketAddrNetlink::new(0, 1))?;
         Ok(Self(fd))
@@ -395,7 +400,7 @@ impl LinkWatch {
     /// # Errors
     /// `ENOBUFS` when words were lost: ask [`Route::oper_state`] then.
     pub fn changes(&self) -> io::Result<Vec<(i32, u8)>> {
-        let mut changes = Vec::new();
+        let (mut changes, mut lost) = (Vec::new(), None);
         let mut buffer = vec![0; 32 << 10];
         loop {
             match recv(&self.0, buffer.as_mut_slice(), RecvFlags::empty()) {
@@ -406,8 +411,10 @@ impl LinkWatch {
                         }
                     }
                 }
-                Err(rustix::io::Errno::AGAIN) => return Ok(changes),
+                Err(rustix::io::Errno::AGAIN) => return lost.map_or(Ok(changes), Err),
                 Err(rustix::io::Errno::INTR) => {}
+                // Until its queue is empty the kernel throws more words away, and does not say so again.
+                Err(e @ rustix::io::Errno::NOBUFS) => lost = Some(e.into()),
                 Err(e) => return Err(e.into()),
             }
         }
@@ -497,6 +504,41 @@ pub fn index_of(name: &str) -> io::Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn root_words_that_were_lost_are_told_and_the_later_ones_come() {
+        let own = std::thread::spawn(|| {
+            crate::netns::unshare(false, true, false).unwrap();
+            let (watch, mut route) = (LinkWatch::open().unwrap(), Route::open().unwrap());
+            route
+                .batch(vec![bridge("one", 10, [2, 0, 0, 0, 0, 1])])
+                .unwrap();
+            assert!(
+                watch
+                    .changes()
+                    .unwrap()
+                    .iter()
+                    .any(|(index, _)| *index == 10)
+            );
+            for round in 0..60u8 {
+                let words = (0..100).map(|n| link_address(10, [2, 0, 0, 0, round, n]));
+                route.batch(words.collect()).unwrap();
+            }
+            let lost = watch.changes().unwrap_err();
+            assert_eq!(lost.raw_os_error(), Some(libc::ENOBUFS));
+            route
+                .batch(vec![bridge("two", 11, [2, 0, 0, 0, 0, 2])])
+                .unwrap();
+            assert!(
+                watch
+                    .changes()
+                    .unwrap()
+                    .iter()
+                    .any(|(index, _)| *index == 11)
+            );
+        });
+        own.join().unwrap();
+    }
     use proptest::prelude::*;
 
     #[test]
