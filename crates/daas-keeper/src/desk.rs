@@ -345,14 +345,12 @@ impl Desk {
         Ok(())
     }
 
-    /// Deletes everything of a node: root, anonymous volumes, files.
-    pub(crate) fn forget(&mut self, node: &NodeName) -> Result<(), Fault> {
+    /// Deletes everything of a node: root, files, and anonymous volumes unless they are kept.
+    pub(crate) fn forget(&mut self, node: &NodeName, keep_volumes: bool) -> Result<(), Fault> {
         self.unmerge(node)?;
-        for path in [
-            format!("{DISK}/nodes/{node}"),
-            format!("{DISK}/anon/{node}"),
-            format!("n/{node}"),
-        ] {
+        let volumes = (!keep_volumes).then(|| format!("{DISK}/anon/{node}"));
+        let rest = [format!("{DISK}/nodes/{node}"), format!("n/{node}")];
+        for path in rest.into_iter().chain(volumes) {
             remove_all(Path::new(&path))?;
         }
         Ok(())

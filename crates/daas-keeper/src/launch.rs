@@ -423,7 +423,7 @@ pub enum MountLaunchSource {
         #[serde(default)]
         copy_up: bool,
     },
-    /// Volume number `n` of the node's own; filled from the image.
+    /// The node's own volume of this number, which stays the same as long as it is the same volume; filled from the image.
     Anonymous(u32),
     /// A file or folder of the host, absolute.
     Bind {

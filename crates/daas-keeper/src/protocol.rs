@@ -107,10 +107,13 @@ pub enum Request {
         /// The number of the signal.
         signal: i32,
     },
-    /// Forget a node: killed if it runs, its files and anonymous volumes deleted.
+    /// Forget a node: killed if it runs, its files deleted.
     Remove {
         /// Which.
         node: NodeName,
+        /// Whether its anonymous volumes stay for the node that takes its place.
+        #[serde(default)]
+        keep_volumes: bool,
     },
     /// Freeze a node, or all.
     Pause {

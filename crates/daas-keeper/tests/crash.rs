@@ -170,6 +170,7 @@ fn life(machine: &Machine, keeper: &Keeper) -> Result<(), String> {
     })?;
     ask(Request::Remove {
         node: node_name("web"),
+        keep_volumes: false,
     })?;
     ask(Request::Destroy {
         keep_logs: false,

@@ -227,6 +227,7 @@ fn root_mount_targets_through_links_of_the_image_stay_inside() {
         );
         keeper.ask(Request::Remove {
             node: node_name("bad"),
+            keep_volumes: false,
         });
     }
     keeper.destroy();

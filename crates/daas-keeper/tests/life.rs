@@ -53,7 +53,8 @@ fn root_three_nodes_are_up_at_once_and_know_each_other_by_name() {
     assert!(log.contains("NXDOMAIN"), "{log}");
     assert_eq!(
         keeper.ask(Request::Remove {
-            node: support::node_name("db")
+            node: support::node_name("db"),
+            keep_volumes: false,
         }),
         Response::Done
     );

@@ -140,10 +140,19 @@ fn root_anonymous_volumes_live_as_long_as_their_node() {
     keeper.exit_code("web");
     keeper.ask(Request::Remove {
         node: node_name("web"),
+        keep_volumes: false,
     });
     keeper.start(vec![make()]);
     keeper.exit_code("web");
     assert_eq!(keeper.log("web"), "here\n");
+    // Another node takes its place.
+    keeper.ask(Request::Remove {
+        node: node_name("web"),
+        keep_volumes: true,
+    });
+    keeper.start(vec![make()]);
+    keeper.exit_code("web");
+    assert_eq!(keeper.log("web"), "here\nhere\n");
     keeper.destroy();
 }
 

@@ -314,16 +314,11 @@ fn mac_of(address: Ipv4Addr) -> [u8; 6] {
 }
 
 fn mounts(node: &NodeSpec, image: &ImageFacts) -> Vec<MountLaunch> {
-    let mut anonymous = 0;
-    let mut next = || {
-        anonymous += 1;
-        MountLaunchSource::Anonymous(anonymous - 1)
-    };
     let mut list: Vec<MountLaunch> = node
         .mounts
         .iter()
         .map(|mount| MountLaunch {
-            source: source(mount, &mut next),
+            source: source(mount),
             target: mount.target.clone(),
             read_only: mount.read_only,
         })
@@ -339,7 +334,7 @@ fn mounts(node: &NodeSpec, image: &ImageFacts) -> Vec<MountLaunch> {
         .filter(|v| v.starts_with('/') && !covered(v))
     {
         list.push(MountLaunch {
-            source: next(),
+            source: anonymous(volume),
             target: volume.clone(),
             read_only: false,
         });
@@ -359,7 +354,19 @@ fn mounts(node: &NodeSpec, image: &ImageFacts) -> Vec<MountLaunch> {
     list
 }
 
-fn source(mount: &Mount, anonymous: &mut impl FnMut() -> MountLaunchSource) -> MountLaunchSource {
+/// Returns the anonymous volume at `target`, known by that: what is mounted beside it may change.
+fn anonymous(target: &str) -> MountLaunchSource {
+    // FNV-1a: a node has some volumes, not thousands.
+    let number = target
+        .trim_end_matches('/')
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+    MountLaunchSource::Anonymous(number)
+}
+
+fn source(mount: &Mount) -> MountLaunchSource {
     match &mount.source {
         MountSource::Volume {
             name,
@@ -370,7 +377,7 @@ fn source(mount: &Mount, anonymous: &mut impl FnMut() -> MountLaunchSource) -> M
             subpath: subpath.clone(),
             copy_up: !nocopy,
         },
-        MountSource::Anonymous => anonymous(),
+        MountSource::Anonymous => anonymous(&mount.target),
         MountSource::Bind { path, owner, .. } => MountLaunchSource::Bind {
             path: PathBuf::from(path),
             owners: owner.map_or(BindOwners::AsOnHost, |owner| BindOwners::NodeIs {

@@ -44,8 +44,12 @@ impl LocalEngine {
                 .await
             }
             Step::Remove { nodes } => {
-                self.each(order, nodes, |node| Request::Remove { node })
-                    .await
+                self.each(order, nodes, |node| Request::Remove {
+                    // Who takes its place goes on with its data, as with Compose.
+                    keep_volumes: order.spec.nodes.contains_key(&node),
+                    node,
+                })
+                .await
             }
             Step::Pause { nodes } => {
                 self.each(order, nodes, |node| Request::Pause { node: Some(node) })

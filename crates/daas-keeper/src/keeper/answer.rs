@@ -33,7 +33,7 @@ impl Keeper {
             Request::Stop { node, grace } => self.stop(&node, grace, waiter),
             Request::Restart { node, grace } => self.restart(&node, grace, waiter),
             Request::Kill { node, signal } => self.kill(&node, signal).map(done),
-            Request::Remove { node } => self.remove(&node, waiter),
+            Request::Remove { node, keep_volumes } => self.remove(&node, keep_volumes, waiter),
             Request::Pause { node } => self.freeze(node.as_ref(), true).map(done),
             Request::Resume { node } => self.freeze(node.as_ref(), false).map(done),
             Request::Exec { node, exec, tty } => self.exec(&node, &exec, tty, fds, waiter),

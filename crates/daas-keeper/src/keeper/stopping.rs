@@ -173,7 +173,12 @@ impl Keeper {
         }
     }
 
-    pub(super) fn remove(&mut self, name: &NodeName, waiter: Waiter) -> Answered {
+    pub(super) fn remove(
+        &mut self,
+        name: &NodeName,
+        keep_volumes: bool,
+        waiter: Waiter,
+    ) -> Answered {
         if !self.nodes.contains_key(name) {
             // Asked again: it is gone already.
             return Ok(Outcome::Now(Response::Done));
@@ -184,7 +189,7 @@ impl Keeper {
             self.wait_for_end(name)?;
         }
         let _ = waiter;
-        self.forget(name)?;
+        self.forget(name, keep_volumes)?;
         self.steps.take("remove.done")?;
         Ok(Outcome::Now(Response::Done))
     }
@@ -212,7 +217,11 @@ impl Keeper {
     }
 
     /// Forgets a node without a process: cgroup, files, memory of it.
-    pub(super) fn forget(&mut self, name: &NodeName) -> Result<(), KeeperError> {
+    pub(super) fn forget(
+        &mut self,
+        name: &NodeName,
+        keep_volumes: bool,
+    ) -> Result<(), KeeperError> {
         let Some(node) = self.nodes.remove(name) else {
             return Ok(());
         };
@@ -221,7 +230,7 @@ impl Keeper {
         if let Some(group) = &node.group {
             group.remove(Duration::from_secs(2))?;
         }
-        self.desk.forget(name)?;
+        self.desk.forget(name, keep_volumes)?;
         Ok(())
     }
 

@@ -128,3 +128,27 @@ fn root_what_is_beneath_all_nodes_changes_behind_their_gentle_end_and_is_planned
     api.down("changed").unwrap();
     bed.nothing_is_left().unwrap();
 }
+
+#[test]
+fn root_a_node_that_takes_anothers_place_has_its_anonymous_volumes() {
+    let bed = Bed::new(program()).unwrap();
+    let services = |more: &str, word: &str| {
+        bed.project(&format!(
+            "  one:\n    image: trial:latest\n    command: [/bin/busybox, sleep, '1000']\n    environment: {{A: '{word}'}}\n    volumes: [{more}/data]\n"
+        ))
+    };
+    let run = |words: &str| {
+        let words = ["/bin/busybox", "sh", "-c", words];
+        let ran = bed.api().exec("kept", "one", &words).unwrap();
+        String::from_utf8(ran.out).unwrap()
+    };
+    bed.api().up("kept", &services("", "1"), 0).unwrap();
+    run("echo mine > /data/file");
+    // One that comes before it in the file is not taken for it.
+    bed.api()
+        .up("kept", &services("/another, ", "2"), 0)
+        .unwrap();
+    assert_eq!(run("echo $A; cat /data/file; ls /another"), "2\nmine\n");
+    bed.api().down("kept").unwrap();
+    bed.nothing_is_left().unwrap();
+}
