@@ -46,6 +46,14 @@ impl HappeningRecord {
         }
     }
 
+    /// Makes the record of something that somebody should look at.
+    pub(crate) fn warning(stand: &StandName, code: &str, text: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::note(stand, code, text)
+        }
+    }
+
     /// Makes the record of something that somebody did in a node.
     pub(crate) fn inside(
         stand: &StandName,

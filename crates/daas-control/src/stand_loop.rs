@@ -1,6 +1,7 @@
 //! The loop of one stand: look, plan, do, until nothing is left to do.
 
 use crate::building::{Building, Waiting};
+use crate::events::HappeningRecord;
 use crate::in_use::InUse;
 use crate::operations::{Operations, end};
 use crate::record::{Once, StandRecord};
@@ -10,7 +11,7 @@ use daas_api::{Failure, OperationKind};
 use daas_engine::{Engine, Order, Progress, Teller};
 use daas_model::{Kind, NodeName, StandName};
 use daas_plan::{Plan, Power, Step, Wanted, assign, plan_stand};
-use daas_store::{Expect, Store, Stored};
+use daas_store::{Batch, Expect, Store, Stored};
 use daas_tasks::{Backoff, Shutdown, Wake};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -161,7 +162,9 @@ impl<E: Engine> StandLoop<E> {
         drop(permit);
         let failure = match result {
             Ok(turned) => {
-                self.live.status.send_modify(|status| status.failing = None);
+                self.live.status.send_modify(|status| {
+                    (status.failing, status.told) = (None, None);
+                });
                 return turned;
             }
             Err(failure) => failure,
@@ -174,6 +177,7 @@ impl<E: Engine> StandLoop<E> {
             );
         tracing::warn!(stand = %self.name, cause = %failure, "the stand is not as wanted yet");
         let revision = self.record().ok().flatten().map(|r| r.revision.0);
+        self.note_failure(&failure).await;
         self.live.status.send_modify(|status| {
             let revision = revision.unwrap_or(status.revision);
             status.fail(revision, failure, parked, std::time::Instant::now());
@@ -189,6 +193,25 @@ impl<E: Engine> StandLoop<E> {
 }
 
 impl<E: Engine> StandLoop<E> {
+    /// Keeps a failure as an event, once until it is another or over.
+    async fn note_failure(&self, failure: &Failure) {
+        let text = failure.to_string();
+        if self.live.status.borrow().told.as_ref() == Some(&text) {
+            return;
+        }
+        let record = HappeningRecord::warning(&self.name, failure.code(), text.clone());
+        self.live
+            .status
+            .send_modify(|status| status.told = Some(text));
+        let kept = match Batch::new().event(self.name.as_str(), now_ms(), &record) {
+            Ok(batch) => self.shared.store.commit(batch).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(stand = %self.name, cause = %daas_model::render_chain(&error), "a failure is not kept as an event");
+        }
+    }
+
     fn record(&self) -> Result<Option<Stored<StandRecord>>, Failure> {
         Ok(self.shared.store.get::<StandRecord>(self.name.as_str())?)
     }

@@ -39,6 +39,8 @@ pub(crate) struct Status {
     pub(crate) parked: bool,
     /// The revision for which no turn got through, and since when.
     pub(crate) failing: Option<(u64, Instant)>,
+    /// What was told last as an event of why it fails; nothing once a turn got through.
+    pub(crate) told: Option<String>,
     /// How far images are, by name.
     pub(crate) fetching: BTreeMap<String, Progress>,
     /// What is done for images that are being built, by name.

@@ -1,3 +1,4 @@
+use crate::publish::PublishError;
 use daas_keeper::protocol::Failure;
 use daas_model::{Explain, ImageName, Kind, NodeName, StandId};
 use std::path::PathBuf;
@@ -102,7 +103,7 @@ pub enum EngineError {
         node: NodeName,
     },
     /// A road to or from a stand could not be built.
-    #[error("cannot connect stand {stand} with the host")]
+    #[error("cannot connect the stand with the host")]
     Road {
         /// Which stand.
         stand: StandId,
@@ -144,7 +145,9 @@ impl Explain for EngineError {
             Self::Image { source, .. } | Self::Registries { source } => source.code(),
             Self::Node { .. } => "node-cannot-launch",
             Self::NoNode { .. } => "node-not-found",
-            Self::Road { .. } => "stand-road",
+            Self::Road { source, .. } => {
+                publishing(source.as_ref()).map_or("stand-road", Explain::code)
+            }
             Self::NoIds(_) => "engine-no-ids",
         }
     }
@@ -178,8 +181,16 @@ impl Explain for EngineError {
             Self::NoImage { image } => Some(format!("run `daas image pull {0}`, `daas image load FILE` or `daas image make`", image.familiar())),
             Self::Image { source, .. } | Self::Registries { source } => source.hint(),
             Self::Host { .. } => Some("run `daas doctor`".into()),
+            Self::Road { source, .. } => publishing(source.as_ref()).and_then(Explain::hint),
             Self::NoIds(_) => Some("take stands down that nobody needs".into()),
             _ => None,
         }
     }
+}
+
+/// Returns the port that could not be published, if that is why there is no road.
+fn publishing<'a>(
+    source: &'a (dyn std::error::Error + Send + Sync + 'static),
+) -> Option<&'a PublishError> {
+    source.downcast_ref()
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Another program listens there already.
-    #[error("cannot publish {address}/{protocol} for stand `{stand}`")]
+    #[error("cannot publish {address}/{protocol}")]
     Taken {
         /// The stand.
         stand: StandId,
@@ -18,9 +18,7 @@ pub enum PublishError {
         source: io::Error,
     },
     /// The host does not have the address.
-    #[error(
-        "cannot publish {address}/{protocol} for stand `{stand}`: the host does not have this address"
-    )]
+    #[error("cannot publish {address}/{protocol}: the host does not have this address")]
     NotOurs {
         /// The stand.
         stand: StandId,
@@ -32,7 +30,7 @@ pub enum PublishError {
         source: io::Error,
     },
     /// The kernel refuses for another reason.
-    #[error("cannot listen at {address}/{protocol} for stand `{stand}`")]
+    #[error("cannot listen at {address}/{protocol}")]
     Refused {
         /// The stand.
         stand: StandId,
@@ -44,7 +42,7 @@ pub enum PublishError {
         source: io::Error,
     },
     /// The same port and protocol stand twice in one request.
-    #[error("cannot publish {address}/{protocol} for stand `{stand}` twice")]
+    #[error("cannot publish {address}/{protocol} twice")]
     Twice {
         /// The stand.
         stand: StandId,

@@ -372,9 +372,9 @@ async fn root_a_taken_port_is_told_with_stand_address_and_a_way_out() {
     assert_eq!(
         texts,
         [
-            format!("cannot publish {address}:8080/tcp for stand `{id}`"),
-            format!("cannot publish {address}:8080/udp for stand `{id}`"),
-            format!("cannot publish {address}:8081/tcp for stand `{id}` twice"),
+            format!("cannot publish {address}:8080/tcp"),
+            format!("cannot publish {address}:8080/udp"),
+            format!("cannot publish {address}:8081/tcp twice"),
         ]
     );
     let taken = answering

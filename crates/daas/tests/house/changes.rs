@@ -4,7 +4,9 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
+use crate::edge::eventually;
 use crate::trials::program;
+use std::net::{Ipv4Addr, TcpListener};
 use xtask::trials::Bed;
 
 /// A stand whose one node reads a config and a secret, and whose other node neither.
@@ -150,5 +152,32 @@ fn root_a_node_that_takes_anothers_place_has_its_anonymous_volumes() {
         .unwrap();
     assert_eq!(run("echo $A; cat /data/file; ls /another"), "2\nmine\n");
     bed.api().down("kept").unwrap();
+    bed.nothing_is_left().unwrap();
+}
+
+#[test]
+fn root_a_published_port_that_a_program_of_the_host_has_is_told_once_and_opens_later() {
+    let bed = Bed::new(program()).unwrap();
+    let other = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = other.local_addr().unwrap().port();
+    let project = bed.project(&format!(
+        "  one:\n    image: trial:latest\n    command: [/bin/busybox, nc, -l, -p, '80', -e, /bin/busybox, echo, hello]\n    ports: ['{port}:80']\n"
+    ));
+    bed.api().up("taken", &project, 0).unwrap();
+    let told = || {
+        let events = bed.event_views("taken").unwrap();
+        let of_port = events.into_iter().filter(|e| e["code"] == "port-taken");
+        of_port.collect::<Vec<_>>()
+    };
+    eventually("the event", || (!told().is_empty()).then_some(()));
+    let text = told()[0]["message"].to_string();
+    assert!(text.contains(&format!(":{port}/tcp")), "{text}");
+    let address = bed.address("taken").unwrap();
+    drop(other);
+    eventually("the port", || {
+        std::net::TcpStream::connect((address, port)).ok()
+    });
+    assert_eq!(told().len(), 1);
+    bed.api().down("taken").unwrap();
     bed.nothing_is_left().unwrap();
 }
