@@ -478,11 +478,21 @@ impl Control {
                             .cloned()
                             .collect()
                     } else {
-                        request.nodes.iter().cloned().collect()
+                        let mut all = with_dependants(&record.spec, &request.nodes);
+                        all.retain(|n| !record.held.contains(n));
+                        all
                     };
                 }
+                Action::Pause if record.power == Power::Stopped => {
+                    return Err(Failure::new(
+                        "stand-stopped",
+                        Kind::Conflict,
+                        format!("stand `{stand}` is stopped: there is nothing to pause"),
+                    ));
+                }
                 Action::Pause => record.power = Power::Paused,
-                Action::Resume => record.power = Power::Running,
+                Action::Resume if record.power == Power::Paused => record.power = Power::Running,
+                Action::Resume => {}
             }
             Ok(())
         })
@@ -718,6 +728,31 @@ impl Stands for Control {
 
     fn follow_operation<'a>(&'a self, id: &'a OperationId) -> Answer<'a, Flow<Operation>> {
         Box::pin(async move { self.operations.follow(id) })
+    }
+}
+
+/// Returns nodes with those that start again when one of them does (`depends_on` with `restart: true`), and those of them in turn.
+fn with_dependants(spec: &StandSpec, nodes: &[NodeName]) -> BTreeSet<NodeName> {
+    let mut all: BTreeSet<NodeName> = nodes.iter().cloned().collect();
+    loop {
+        let services: BTreeSet<_> = all
+            .iter()
+            .filter_map(|node| spec.nodes.get(node).map(|node| &node.service))
+            .collect();
+        let more: Vec<NodeName> = spec
+            .nodes
+            .iter()
+            .filter(|(name, node)| {
+                let mut needs = node.depends_on.iter();
+                !all.contains(*name)
+                    && needs.any(|need| need.restart && services.contains(&need.service))
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        if more.is_empty() {
+            return all;
+        }
+        all.extend(more);
     }
 }
 

@@ -1,5 +1,5 @@
 use crate::publish::PublishError;
-use daas_keeper::protocol::Failure;
+use daas_keeper::protocol::{FROZEN, Failure, NO_PROGRAM, NOT_RUNNING};
 use daas_model::{Explain, ImageName, Kind, NodeName, StandId};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -139,7 +139,12 @@ impl Explain for EngineError {
             Self::Host { .. } => "engine-host",
             Self::Sweep { .. } => "engine-sweep",
             Self::Gone { .. } => "stand-keeper-gone",
-            Self::Refused { .. } => "stand-step-failed",
+            Self::Refused { failure } => match failure.code.as_str() {
+                NOT_RUNNING => "node-not-running",
+                FROZEN => "node-paused",
+                NO_PROGRAM => "program-not-found",
+                _ => "stand-step-failed",
+            },
             Self::Version { .. } => "stand-keeper-version",
             Self::NoImage { .. } => "image-not-found",
             Self::Image { source, .. } | Self::Registries { source } => source.code(),
@@ -154,6 +159,9 @@ impl Explain for EngineError {
 
     fn kind(&self) -> Kind {
         match self {
+            Self::Refused { failure } if matches!(failure.code.as_str(), NOT_RUNNING | FROZEN) => {
+                Kind::Conflict
+            }
             Self::Io { .. }
             | Self::Keeper { .. }
             | Self::Host { .. }

@@ -1,6 +1,6 @@
 use crate::birth::ChildFailure;
 use crate::disk::DiskError;
-use crate::protocol::{Failure, NO_PROGRAM};
+use crate::protocol::{FROZEN, Failure, NO_PROGRAM, NOT_RUNNING};
 use daas_model::{Explain, Kind, NodeName, render_chain};
 use daas_sys::Fault;
 use std::fmt;
@@ -32,6 +32,8 @@ pub enum KeeperError {
     NoNode(NodeName),
     /// The node does not run.
     NotRunning(NodeName),
+    /// The node is frozen.
+    Frozen(NodeName),
     /// The node runs from another description.
     OtherDigest(NodeName),
     /// There is no such exec.
@@ -111,6 +113,7 @@ impl fmt::Display for KeeperError {
             Self::OtherStand(name) => write!(f, "the keeper holds stand {name} already"),
             Self::NoNode(node) => write!(f, "there is no node {node}"),
             Self::NotRunning(node) => write!(f, "node {node} does not run"),
+            Self::Frozen(node) => write!(f, "node {node} is paused"),
             Self::OtherDigest(node) => write!(f, "node {node} runs from another description"),
             Self::NoExec(exec) => write!(f, "there is no exec {exec}"),
             Self::Wrong { what, .. } => f.write_str(what),
@@ -149,7 +152,8 @@ impl Explain for KeeperError {
             Self::NoStand => "keeper-no-stand",
             Self::OtherStand(_) => "keeper-other-stand",
             Self::NoNode(_) => "keeper-no-node",
-            Self::NotRunning(_) => "keeper-not-running",
+            Self::NotRunning(_) => NOT_RUNNING,
+            Self::Frozen(_) => FROZEN,
             Self::OtherDigest(_) => "keeper-other-digest",
             Self::NoExec(_) => "keeper-no-exec",
             Self::Wrong { .. } => "keeper-wrong-request",
@@ -167,6 +171,7 @@ impl Explain for KeeperError {
             Self::NoStand
             | Self::OtherStand(_)
             | Self::NotRunning(_)
+            | Self::Frozen(_)
             | Self::OtherDigest(_)
             | Self::Ending => Kind::Conflict,
             Self::Wrong { .. } => Kind::Input,
@@ -181,6 +186,8 @@ impl Explain for KeeperError {
             Self::Kernel(fault) => fault.hint(),
             Self::Disk(error) => error.hint(),
             Self::Child { hint, .. } | Self::Wrong { hint, .. } => hint.clone(),
+            Self::NotRunning(_) => Some("start it first".to_owned()),
+            Self::Frozen(_) => Some("resume the stand first".to_owned()),
             Self::OtherDigest(_) => Some("stop and remove it first".to_owned()),
             Self::TooLong(_) => Some("the machine is overloaded, or a folder of the host that the node mounts does not answer".to_owned()),
             _ => None,

@@ -21,6 +21,10 @@ pub const MAX_FDS: usize = 8;
 
 /// The code of a failure whose reason is that a program is not there.
 pub const NO_PROGRAM: &str = "keeper-no-program";
+/// The code of a failure: the node does not run.
+pub const NOT_RUNNING: &str = "keeper-not-running";
+/// The code of a failure: the node is frozen.
+pub const FROZEN: &str = "keeper-frozen";
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -218,7 +218,7 @@ fn root_an_exec_that_cannot_be_is_a_plain_error() {
         .contains("cannot run as")
     );
     keeper.ask(Request::Pause { node: None });
-    assert!(ask("web", exec(&["true"])).contains("is frozen"));
+    assert!(ask("web", exec(&["true"])).contains("is paused"));
     keeper.ask(Request::Resume { node: None });
     keeper.ask(Request::Stop {
         node: node_name("web"),

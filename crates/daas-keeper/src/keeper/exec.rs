@@ -127,10 +127,7 @@ impl Keeper {
             .running()
             .ok_or_else(|| KeeperError::NotRunning(name.clone()))?;
         if node.paused {
-            return Err(KeeperError::Wrong {
-                what: format!("node {name} is frozen"),
-                hint: Some("resume it first".to_owned()),
-            });
+            return Err(KeeperError::Frozen(name.clone()));
         }
         let launch = &node.launch;
         let (uid, gid, groups) = exec

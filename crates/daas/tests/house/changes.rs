@@ -17,7 +17,11 @@ fn services(setting: &str, password: &str) -> String {
 }
 
 fn pid(bed: &Bed, node: &str) -> u64 {
-    let view = bed.api().get("/stands/changed").unwrap();
+    pid_in(bed, "changed", node)
+}
+
+fn pid_in(bed: &Bed, stand: &str, node: &str) -> u64 {
+    let view = bed.api().get(&format!("/stands/{stand}")).unwrap();
     let nodes = view["nodes"].as_array().unwrap();
     let node = nodes.iter().find(|n| n["name"] == node).unwrap();
     node["pid"].as_u64().unwrap()
@@ -179,5 +183,39 @@ fn root_a_published_port_that_a_program_of_the_host_has_is_told_once_and_opens_l
     });
     assert_eq!(told().len(), 1);
     bed.api().down("taken").unwrap();
+    bed.nothing_is_left().unwrap();
+}
+
+#[test]
+fn root_who_asked_for_it_starts_again_with_a_node_that_a_person_restarts() {
+    let bed = Bed::new(program()).unwrap();
+    let sleeps =
+        "image: trial:latest, stop_signal: SIGKILL, command: [/bin/busybox, sleep, '1000']";
+    let project = bed.project(&format!(
+        "  base: {{{sleeps}}}\n  user: {{{sleeps}, depends_on: {{base: {{condition: service_started, restart: true}}}}}}\n  other: {{{sleeps}, depends_on: [base]}}\n"
+    ));
+    let api = bed.api();
+    api.up("again", &project, 0).unwrap();
+    let pids = || ["base", "user", "other"].map(|node| pid_in(&bed, "again", node));
+    let [base, user, other] = pids();
+    let nodes = serde_json::json!({"nodes": ["base"]});
+    let accepted = api.post("/stands/again/restart", &nodes).unwrap();
+    api.wait_all(&accepted).unwrap();
+    let [new_base, new_user, same] = pids();
+    assert!(new_base != base && new_user != user && same == other);
+    // What is paused takes no program in, and says so as what it is; what is stopped cannot be paused.
+    let verb = |verb: &str| api.post(&format!("/stands/again/{verb}"), &serde_json::json!({}));
+    api.wait_all(&verb("pause").unwrap()).unwrap();
+    let refused = api
+        .exec("again", "base", &["/bin/busybox", "true"])
+        .unwrap_err();
+    assert!(
+        format!("{refused:#}").contains("node-paused"),
+        "{refused:#}"
+    );
+    api.wait_all(&verb("resume").unwrap()).unwrap();
+    api.wait_all(&verb("stop").unwrap()).unwrap();
+    assert!(format!("{:#}", verb("pause").unwrap_err()).contains("stand-stopped"));
+    api.down("again").unwrap();
     bed.nothing_is_left().unwrap();
 }
