@@ -4,7 +4,7 @@ use crate::record::StandRecord;
 use daas_api::{Failure, NodeProgress, OperationKind, Phase, StandState};
 use daas_engine::Progress;
 use daas_model::{Health, Kind, NodeName, NodeObserved, NodeState, RestartPolicy, StandObserved};
-use daas_plan::{Plan, Power};
+use daas_plan::{Plan, Power, Stuck};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -158,7 +158,10 @@ impl Status {
 
     /// Returns why the stand will not come up without a person, if so.
     fn stuck(&self, record: &StandRecord) -> Option<Failure> {
-        let first = self.plan.stuck.first()?;
+        // Whoever ran has a log; others only wait for it.
+        let ran = |stuck: &&Stuck| self.observed.nodes.contains_key(&stuck.node);
+        let list = &self.plan.stuck;
+        let first = list.iter().find(ran).or(list.first())?;
         let failure = Failure::new(
             "node-failed",
             Kind::Outside,
@@ -330,10 +333,12 @@ impl Status {
         if !on.is_empty() {
             return Phase::Waiting { on };
         }
-        if self.starting {
-            Phase::Starting
-        } else {
-            Phase::Queued
+        match &self.told {
+            _ if self.starting => Phase::Starting,
+            Some(why) => Phase::Preparing {
+                what: format!("{why}; it is tried again"),
+            },
+            None => Phase::Queued,
         }
     }
 }
