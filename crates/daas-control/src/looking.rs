@@ -125,19 +125,26 @@ impl Control {
     ) -> Result<ByteFlow, Failure> {
         let (id, _) = self.node(stand, node)?;
         let (archive, done) = self.engine.copy_out(&id, node, path).await?;
-        let bytes = tokio_util::io::ReaderStream::with_capacity(archive, 128 << 10).map(|chunk| {
-            chunk.map_err(|e| {
-                Failure::new(
-                    "copy-read",
-                    Kind::Outside,
-                    format!("cannot read the archive: {e}"),
-                )
-            })
-        });
-        // What failed inside is told behind the bytes that came.
+        let mut bytes =
+            tokio_util::io::ReaderStream::with_capacity(archive, 128 << 10).map(|chunk| {
+                chunk.map_err(|e| {
+                    Failure::new(
+                        "copy-read",
+                        Kind::Outside,
+                        format!("cannot read the archive: {e}"),
+                    )
+                })
+            });
+        // Nothing at all came: the keeper's answer says why, while the caller can still be told.
+        let Some(first) = bytes.next().await else {
+            done.await?;
+            return Ok(Box::pin(futures_util::stream::empty()));
+        };
+        let first = futures_util::stream::iter([first]);
+        // What fails later is told behind the bytes that came.
         let end = futures_util::stream::once(async move { done.await.map_err(Failure::from) })
             .filter_map(|end| async move { end.err().map(Err::<Bytes, _>) });
-        Ok(Box::pin(bytes.chain(end)))
+        Ok(Box::pin(first.chain(bytes).chain(end)))
     }
 
     pub(crate) async fn write_archive(

@@ -1,5 +1,5 @@
 use crate::publish::PublishError;
-use daas_keeper::protocol::{FROZEN, Failure, NO_PROGRAM, NOT_RUNNING};
+use daas_keeper::protocol::{FROZEN, Failure, NO_PATH, NO_PROGRAM, NOT_RUNNING};
 use daas_model::{Explain, ImageName, Kind, NodeName, StandId};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -140,6 +140,7 @@ impl Explain for EngineError {
             Self::Sweep { .. } => "engine-sweep",
             Self::Gone { .. } => "stand-keeper-gone",
             Self::Refused { failure } => match failure.code.as_str() {
+                NO_PATH => "path-absent",
                 NOT_RUNNING => "node-not-running",
                 FROZEN => "node-paused",
                 NO_PROGRAM => "program-not-found",
@@ -162,6 +163,7 @@ impl Explain for EngineError {
             Self::Refused { failure } if matches!(failure.code.as_str(), NOT_RUNNING | FROZEN) => {
                 Kind::Conflict
             }
+            Self::Refused { failure } if failure.code == NO_PATH => Kind::NotFound,
             Self::Io { .. }
             | Self::Keeper { .. }
             | Self::Host { .. }

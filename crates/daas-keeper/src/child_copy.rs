@@ -10,6 +10,7 @@ use crate::sftp;
 use crate::spawner::Filters;
 use daas_sys::{caps, netns, process};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -80,7 +81,14 @@ fn run(copy: &CopyBirth, fds: &[OwnedFd], filters: &Filters, status: &Channel) -
             copy_out(path, *follow, File::from(stream)).at(|| format!("copy {} out", copy.path))
         }
         CopyWay::In { owner } => {
-            copy_in(path, *owner, File::from(stream)).at(|| format!("copy into {}", copy.path))
+            let copied = copy_in(path, *owner, File::from(stream));
+            let mut step = copied.at(|| format!("copy into {}", copy.path));
+            if let Err(failure) = &mut step
+                && failure.errno == Errno::NOENT.raw_os_error()
+            {
+                failure.hint = Some("make the folder first: only its last name may be new".into());
+            }
+            step
         }
         CopyWay::Files(_) => refuse("serve files", "this is a mistake of the keeper"),
     }
@@ -179,9 +187,7 @@ fn copy_out(path: &Path, follow: bool, stream: File) -> io::Result<u64> {
 fn copy_in(path: &Path, owner: Option<(u32, u32)>, stream: File) -> io::Result<u64> {
     let folder = fs::canonicalize(path)?;
     if !fs::metadata(&folder)?.is_dir() {
-        return Err(io::Error::from_raw_os_error(
-            rustix::io::Errno::NOTDIR.raw_os_error(),
-        ));
+        return Err(io::Error::from_raw_os_error(Errno::NOTDIR.raw_os_error()));
     }
     let mut tar = tar::Archive::new(Counted {
         inner: io::BufReader::with_capacity(1 << 16, stream),

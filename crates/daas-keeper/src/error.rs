@@ -1,6 +1,6 @@
 use crate::birth::ChildFailure;
 use crate::disk::DiskError;
-use crate::protocol::{FROZEN, Failure, NO_PROGRAM, NOT_RUNNING};
+use crate::protocol::{FROZEN, Failure, NO_PATH, NO_PROGRAM, NOT_RUNNING};
 use daas_model::{Explain, Kind, NodeName, render_chain};
 use daas_sys::Fault;
 use std::fmt;
@@ -147,6 +147,12 @@ impl Explain for KeeperError {
                     && source.as_ref().and_then(io::Error::raw_os_error) == Some(2) =>
             {
                 NO_PROGRAM
+            }
+            Self::Child { step, source, .. }
+                if step.starts_with("copy ")
+                    && source.as_ref().and_then(io::Error::raw_os_error) == Some(2) =>
+            {
+                NO_PATH
             }
             Self::Child { .. } => "keeper-node-failed",
             Self::NoStand => "keeper-no-stand",

@@ -26,6 +26,9 @@ pub const NOT_RUNNING: &str = "keeper-not-running";
 /// The code of a failure: the node is frozen.
 pub const FROZEN: &str = "keeper-frozen";
 
+/// The code of a failure whose reason is that a path of a node is not there.
+pub const NO_PATH: &str = "keeper-no-path";
+
 /// A question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Asked {

@@ -16,6 +16,7 @@ mod inside;
 mod load;
 mod names;
 mod pebble;
+mod reaching;
 mod registry_tls;
 #[path = "../../../daas-build/tests/builds/repository.rs"]
 #[expect(dead_code, reason = "the tests of the builder ask for more")]

@@ -34,12 +34,12 @@ fn said_in(bed: &Bed, folder: &Path, words: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), text)
 }
 
-fn said(bed: &Bed, words: &[&str]) -> (i32, String) {
+pub(crate) fn said(bed: &Bed, words: &[&str]) -> (i32, String) {
     said_in(bed, bed.daemon.place(), words)
 }
 
 /// Runs a command that must succeed.
-fn done(bed: &Bed, words: &[&str]) -> String {
+pub(crate) fn done(bed: &Bed, words: &[&str]) -> String {
     let (code, text) = said(bed, words);
     assert_eq!(code, 0, "{words:?}: {text}");
     text

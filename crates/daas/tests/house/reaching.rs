@@ -1,0 +1,46 @@
+//! What people copy into and out of a node and run in it, by the command line.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it by panicking"
+)]
+
+use crate::trials::program;
+use crate::words::{done, said};
+use std::fs;
+use xtask::trials::Bed;
+
+/// A daemon with the stand `me` of one node `web`.
+fn bed() -> Bed {
+    let bed = Bed::new(program()).unwrap();
+    let services = "  web:\n    image: trial:latest\n    stop_signal: SIGKILL\n    command: [/bin/busybox, sleep, '1000']\n";
+    bed.api().up("me", &bed.project(services), 0).unwrap();
+    bed
+}
+
+#[test]
+fn root_a_copy_goes_to_a_new_name_into_a_folder_and_says_what_is_absent() {
+    let bed = bed();
+    let file = bed.daemon.place().join("words");
+    fs::write(&file, "hello").unwrap();
+    let file = file.to_str().unwrap();
+    let copy = |from: &str, to: &str| said(&bed, &["stand", "copy", from, to]);
+    let read = |path| done(&bed, &["stand", "exec", "me/web", "busybox", "cat", path]);
+    assert_eq!(copy(file, "me/web:/new"), (0, String::new()));
+    assert_eq!(read("/new"), "hello");
+    assert_eq!(copy(file, "me/web:/bin"), (0, String::new()));
+    assert_eq!(read("/bin/words"), "hello");
+    let back = bed.daemon.place().join("back");
+    assert_eq!(copy("me/web:/new", back.to_str().unwrap()).0, 0);
+    assert_eq!(fs::read_to_string(&back).unwrap(), "hello");
+    let (code, text) = copy("me/web:/nowhere", back.to_str().unwrap());
+    assert!(code == 3 && text.contains("error[path-absent]"), "{text}");
+    let (code, text) = copy(file, "me/web:/no/where");
+    assert!(code == 3 && text.contains("make the folder"), "{text}");
+    // So it is in a node that does not run.
+    done(&bed, &["stand", "stop", "me"]);
+    assert_eq!(copy(file, "me/web:/newer"), (0, String::new()));
+    let (code, text) = copy("me/web:/nowhere", back.to_str().unwrap());
+    assert!(code == 3 && text.contains("error[path-absent]"), "{text}");
+    bed.api().down("me").unwrap();
+    bed.nothing_is_left().unwrap();
+}
