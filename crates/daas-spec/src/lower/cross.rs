@@ -452,7 +452,7 @@ pub(super) fn nodes(
 ) -> BTreeMap<NodeName, NodeSpec> {
     let mut nodes: BTreeMap<NodeName, NodeSpec> = BTreeMap::new();
     let mut slots: Vec<Slot> = Vec::new();
-    for service in services {
+    for (number, service) in services.into_iter().enumerate() {
         for index in 1..=service.replicas.min(MAX_NODES) {
             let name = match NodeName::of_replica(&service.service, index) {
                 Ok(name) => name,
@@ -483,6 +483,7 @@ pub(super) fn nodes(
                 return nodes;
             }
             slots.extend(service.ports.iter().map(|wish| Slot {
+                service: number,
                 node: name.clone(),
                 wish: wish.clone(),
             }));
@@ -507,8 +508,17 @@ pub(super) fn nodes(
 
 /// One entry of `ports` of one node.
 struct Slot {
+    /// Which of the services the node is of: one place of a text may serve several.
+    service: usize,
     node: NodeName,
     wish: PortWish,
+}
+
+impl Slot {
+    /// Tells whether both are one entry of one service, whose replicas answer behind one port in turn (decision 0007).
+    fn answers_with(&self, other: &Self) -> bool {
+        self.service == other.service && self.wish.at == other.wish.at
+    }
 }
 
 /// Where Docker takes ports that nobody named (Linux, `ip_local_port_range`).
@@ -516,7 +526,7 @@ const FIRST_FREE_PORT: u16 = 32_768;
 
 /// Gives each wish its port at the stand's address: named ones first, then those that any port serves.
 fn give_ports(desk: &mut Desk<'_, '_>, slots: &[Slot]) -> Vec<(NodeName, PortSpec)> {
-    let mut taken: HashMap<(u16, Protocol), (&NodeName, At)> = HashMap::new();
+    let mut taken: HashMap<(u16, Protocol), &Slot> = HashMap::new();
     let mut given = Vec::new();
     for slot in slots {
         let Some(published) = slot.wish.published else {
@@ -529,7 +539,7 @@ fn give_ports(desk: &mut Desk<'_, '_>, slots: &[Slot]) -> Vec<(NodeName, PortSpe
                 (published.first..=published.last).find(|p| !taken.contains_key(&(*p, protocol)));
             match free {
                 Some(port) => {
-                    taken.insert((port, protocol), (&slot.node, slot.wish.at));
+                    taken.insert((port, protocol), slot);
                     given.push((
                         slot.node.clone(),
                         PortSpec {
@@ -555,14 +565,13 @@ fn give_ports(desk: &mut Desk<'_, '_>, slots: &[Slot]) -> Vec<(NodeName, PortSpe
             let (Some(port), Some(target)) = (published.nth(k), slot.wish.target.nth(k)) else {
                 break;
             };
-            // Replicas of one service answer behind one port in turn (decision 0007).
-            if let Some((other, other_at)) = taken.get(&(port, protocol)).copied()
-                && other_at != slot.wish.at
+            if let Some(other) = taken.get(&(port, protocol))
+                && !slot.answers_with(other)
             {
-                tell_port_clash(desk, slot, port, other, other_at);
+                tell_port_clash(desk, slot, port, other);
                 break;
             }
-            taken.insert((port, protocol), (&slot.node, slot.wish.at));
+            taken.insert((port, protocol), slot);
             given.push((
                 slot.node.clone(),
                 PortSpec {
@@ -580,7 +589,7 @@ fn give_ports(desk: &mut Desk<'_, '_>, slots: &[Slot]) -> Vec<(NodeName, PortSpe
             let mut port = target;
             if taken
                 .get(&(port, protocol))
-                .is_some_and(|(_, at)| *at != slot.wish.at)
+                .is_some_and(|other| !slot.answers_with(other))
             {
                 while next_free < u16::MAX && taken.contains_key(&(next_free, protocol)) {
                     next_free += 1;
@@ -606,7 +615,7 @@ fn give_ports(desk: &mut Desk<'_, '_>, slots: &[Slot]) -> Vec<(NodeName, PortSpe
                         .hint("name the port that it shall have, as in `8080:80`"),
                 );
             }
-            taken.insert((port, protocol), (&slot.node, slot.wish.at));
+            taken.insert((port, protocol), slot);
             given.push((
                 slot.node.clone(),
                 PortSpec {
@@ -620,23 +629,22 @@ fn give_ports(desk: &mut Desk<'_, '_>, slots: &[Slot]) -> Vec<(NodeName, PortSpe
     given
 }
 
-fn tell_port_clash(
-    desk: &mut Desk<'_, '_>,
-    slot: &Slot,
-    port: u16,
-    other: &NodeName,
-    other_at: At,
-) {
+fn tell_port_clash(desk: &mut Desk<'_, '_>, slot: &Slot, port: u16, other: &Slot) {
     let protocol = slot.wish.protocol;
-    let place = desk.reading.report.place(other_at);
+    let place = desk.reading.report.place(other.wish.at);
+    let cause = if slot.wish.at == other.wish.at {
+        "both have it from one place, by `extends` or an alias".to_owned()
+    } else {
+        format!("the first is at {place}")
+    };
     let message = format!(
-        "nodes `{other}` and `{}` both publish port {port}/{protocol}",
-        slot.node
+        "nodes `{}` and `{}` both publish port {port}/{protocol}",
+        other.node, slot.node
     );
     desk.report().say(
         slot.wish.at,
         Diagnostic::error("port-clash", message)
-            .because(format!("the first is at {place}"))
+            .because(cause)
             .hint("give one of them another port; ports of other stands do not matter"),
     );
 }

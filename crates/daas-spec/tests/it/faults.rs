@@ -598,6 +598,16 @@ fn services_that_do_not_fit_together_have_a_place() {
             "3:25",
         ),
         (
+            "services:\n  a: {image: i, ports: ['80:80']}\n  b: {extends: a}\n",
+            "port-clash",
+            "2:25",
+        ),
+        (
+            "x-one: &one {image: i, ports: ['80:80']}\nservices:\n  a: *one\n  b: *one\n",
+            "port-clash",
+            "1:32",
+        ),
+        (
             "services:\n  a: {image: i, container_name: x}\n  b: {image: i, container_name: X}\n",
             "container-name-twice",
             "3:33",
