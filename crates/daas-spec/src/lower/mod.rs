@@ -241,6 +241,7 @@ pub(crate) fn stand(
         used_files: BTreeMap::new(),
     };
     sort_by_profile(&mut desk, services);
+    check_scale(&mut desk, services);
     let mut lowered = Vec::new();
     for entry in &services.entries {
         if desk.enabled.contains(&entry.key) {
@@ -319,15 +320,7 @@ fn sort_by_profile(desk: &mut Desk<'_, '_>, services: &Map) {
             desk.disabled.insert(entry.key.clone(), profiles);
         }
     }
-    let at = services
-        .entries
-        .first()
-        .map(|e| At {
-            line: 0,
-            column: 0,
-            ..e.at
-        })
-        .unwrap_or_default();
+    let at = file_of(services);
     for profile in active.iter().filter(|p| *p != "*" && !known.contains(*p)) {
         let near = nearest(profile, known.iter().map(String::as_str));
         let hint = near.map_or_else(
@@ -341,6 +334,53 @@ fn sort_by_profile(desk: &mut Desk<'_, '_>, services: &Map) {
             hint,
         );
     }
+}
+
+/// Tells of numbers of nodes that are wished for services which are not there.
+fn check_scale(desk: &mut Desk<'_, '_>, services: &Map) {
+    let at = file_of(services);
+    for name in desk.reading.request.scale.keys() {
+        if desk.enabled.contains(name) {
+            continue;
+        }
+        let diagnostic = match desk.disabled.get(name) {
+            Some(profiles) => {
+                let message = format!("service `{name}` is to be scaled and is off");
+                let first = profiles.first().map_or("", String::as_str);
+                Diagnostic::error("profile-off", message)
+                    .because(format!(
+                        "none of its profiles is on: {}",
+                        profiles.join(", ")
+                    ))
+                    .hint(format!("turn it on with `--profile {first}`"))
+            }
+            None => {
+                let message = format!(
+                    "service `{}` is to be scaled and does not exist",
+                    short(name)
+                );
+                let near = nearest(name, services.entries.iter().map(|e| e.key.as_str()));
+                let hint = near.map_or_else(
+                    || "name a service of the project".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                Diagnostic::error("service-missing", message).hint(hint)
+            }
+        };
+        desk.reading.report.say(at, diagnostic);
+    }
+}
+
+/// The file of the services, for what has no line in it.
+fn file_of(services: &Map) -> At {
+    let first = services.entries.first();
+    first
+        .map(|e| At {
+            line: 0,
+            column: 0,
+            ..e.at
+        })
+        .unwrap_or_default()
 }
 
 /// Tells whether `external` is set, in its new or old form.

@@ -820,6 +820,35 @@ fn a_service_becomes_as_many_nodes_as_it_is_scaled_to() {
 }
 
 #[test]
+fn only_services_that_are_there_can_be_scaled() {
+    let text = "services:\n  web: {image: i}\n  tool: {image: i, profiles: [x]}\n";
+    let scaled = |name: &str| {
+        let request = ProjectRequest {
+            scale: [(name.to_owned(), 2)].into(),
+            ..request()
+        };
+        told(&read_project(&files(&[("compose.yaml", text)]), &request))
+    };
+    assert_eq!(scaled("web"), "");
+    insta::assert_snapshot!(scaled("wep"), @"
+    error[service-missing]: service `wep` is to be scaled and does not exist
+      --> compose.yaml
+      hint: did you mean `web`?
+    ");
+    insta::assert_snapshot!(scaled("nothing"), @"
+    error[service-missing]: service `nothing` is to be scaled and does not exist
+      --> compose.yaml
+      hint: name a service of the project
+    ");
+    insta::assert_snapshot!(scaled("tool"), @"
+    error[profile-off]: service `tool` is to be scaled and is off
+      --> compose.yaml
+      caused by: none of its profiles is on: x
+      hint: turn it on with `--profile x`
+    ");
+}
+
+#[test]
 fn links_and_shared_networks_are_dependencies() {
     let node = node(
         "services:\n  s: {image: i, links: ['a:alias'], volumes_from: ['b:ro']}\n  a: {image: i}\n  b: {image: i, volumes: ['./x:/x', 'v:/v']}\nvolumes: {v: }\n",

@@ -44,3 +44,12 @@ fn root_a_copy_goes_to_a_new_name_into_a_folder_and_says_what_is_absent() {
     bed.api().down("me").unwrap();
     bed.nothing_is_left().unwrap();
 }
+
+#[test]
+fn root_a_stand_is_not_scaled_by_a_service_that_it_does_not_have() {
+    let bed = bed();
+    let (code, text) = said(&bed, &["stand", "scale", "me", "wep=2"]);
+    assert!(code == 2 && text.contains("did you mean `web`?"), "{text}");
+    done(&bed, &["stand", "scale", "me", "web=2"]);
+    bed.api().down("me").unwrap();
+}
