@@ -21,7 +21,7 @@ pub(crate) struct Exec {
     /// Gives it standard input.
     #[arg(short, long)]
     interactive: bool,
-    /// Gives it a terminal.
+    /// Gives it a terminal; without `--interactive` Ctrl-C hangs up.
     #[arg(short, long)]
     tty: bool,
     /// Runs it as this user, `user` or `user:group`.
@@ -83,7 +83,8 @@ pub(crate) async fn session(
     };
     request.size = if request.tty { tty::size() } else { None };
     let connection = talk.client.exec(stand, node, &request).await?;
-    let raw = if request.tty {
+    // Without our input nothing could tell the program of a Ctrl-C: then it is ours.
+    let raw = if request.tty && request.stdin {
         Some(tty::Raw::enter().map_err(Stop::io("set the mode of", "the terminal"))?)
     } else {
         None

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 #[test]
 fn what_leads_nowhere_is_told_before_it_is_opened() {
@@ -213,6 +214,29 @@ fn a_program_with_a_terminal_gets_keys_and_sizes_and_the_terminal_comes_back() {
     assert_eq!(child.wait().unwrap().code(), Some(7));
     let after = rustix::termios::tcgetattr(&theirs).unwrap();
     assert_eq!(after.local_modes, before.local_modes);
+}
+
+#[test]
+fn a_terminal_without_input_stays_as_it_is_and_ctrl_c_hangs_up() {
+    let daemon = Daemon::open();
+    daemon.platform.add_stand("shop");
+    let (_ours, theirs) = terminal(80, 24);
+    let before = rustix::termios::tcgetattr(&theirs).unwrap();
+    let mut child = child(&daemon, &["stand", "exec", "-t", "shop/web", "sleep"])
+        .stdin(theirs.try_clone().unwrap())
+        .stdout(theirs.try_clone().unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !daemon.asked().iter().any(|asked| asked.starts_with("exec")) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // Time for what comes behind the answer.
+    std::thread::sleep(Duration::from_millis(200));
+    let during = rustix::termios::tcgetattr(&theirs).unwrap();
+    assert_eq!(during.local_modes, before.local_modes);
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
 #[test]
