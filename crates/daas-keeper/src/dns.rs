@@ -48,6 +48,15 @@ pub(crate) enum Side {
     Stand,
 }
 
+/// What is known of a node that asks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asking {
+    /// On which networks it is.
+    pub(crate) networks: Vec<NetworkName>,
+    /// Who is asked for its foreign names, if not whom the stand asks.
+    pub(crate) servers: Option<Vec<SocketAddr>>,
+}
+
 /// The names of one running node on one network.
 #[derive(Debug, Clone)]
 struct OnNetwork {
@@ -117,8 +126,9 @@ impl Zone {
         self.nodes.remove(name);
     }
 
-    /// Answers a question that `asker`, a node on `networks`, sent; `udp` limits the answer's length.
-    pub(crate) fn reply(&mut self, networks: &[NetworkName], bytes: &[u8], udp: bool) -> Reply {
+    /// Answers a question that a node sent; `udp` limits the answer's length.
+    pub(crate) fn reply(&mut self, asking: &Asking, bytes: &[u8], udp: bool) -> Reply {
+        let networks = &asking.networks;
         let Some(header) = bytes.get(..12) else {
             return Reply::Nothing;
         };
@@ -166,17 +176,23 @@ impl Zone {
             None if let Some(server) = self.platform(&question.name) => {
                 Reply::Forward(Side::Stand, vec![server])
             }
-            None => match &self.table.forward {
-                Forward::Upstreams(upstreams)
-                    if !upstreams.is_empty() && !self.is_ours(&question.name) =>
-                {
-                    Reply::Forward(Side::Host, upstreams.clone())
+            None => match self.who_knows(asking) {
+                Some((side, servers)) if !self.is_ours(&question.name) => {
+                    Reply::Forward(side, servers.to_vec())
                 }
-                Forward::Upstreams(_) | Forward::Refuse => {
-                    Reply::Answer(build(&question, NAME_ERROR, 0, &[], udp))
-                }
+                Some(_) | None => Reply::Answer(build(&question, NAME_ERROR, 0, &[], udp)),
             },
         }
+    }
+
+    /// Returns who is asked for names that are not the stand's.
+    fn who_knows<'a>(&'a self, asking: &'a Asking) -> Option<(Side, &'a [SocketAddr])> {
+        let (side, servers) = match (&asking.servers, &self.table.forward) {
+            (Some(own), _) => (Side::Stand, own),
+            (None, Forward::Upstreams(upstreams)) => (Side::Host, upstreams),
+            (None, Forward::Refuse) => return None,
+        };
+        (!servers.is_empty()).then_some((side, servers))
     }
 
     fn addresses(&self, networks: &[NetworkName], name: &str) -> Option<Vec<IpAddr>> {
@@ -514,12 +530,19 @@ mod tests {
         zone
     }
 
-    fn front() -> Vec<NetworkName> {
-        vec![NetworkName::parse("front").unwrap()]
+    fn on(network: &str) -> Asking {
+        Asking {
+            networks: vec![NetworkName::parse(network).unwrap()],
+            servers: None,
+        }
     }
 
-    fn back() -> Vec<NetworkName> {
-        vec![NetworkName::parse("back").unwrap()]
+    fn front() -> Asking {
+        on("front")
+    }
+
+    fn back() -> Asking {
+        on("back")
     }
 
     /// Code and the last four bytes of each A record in order.
@@ -629,6 +652,33 @@ mod tests {
                 true
             ))
             .0,
+            NAME_ERROR
+        );
+    }
+
+    #[test]
+    fn a_node_with_servers_of_its_own_asks_those_from_its_stand_and_the_stand_first() {
+        let mut zone = zone();
+        zone.table.forward = Forward::Upstreams(vec!["192.0.2.1:53".parse().unwrap()]);
+        let own: SocketAddr = "10.0.0.8:53".parse().unwrap();
+        let asking = Asking {
+            servers: Some(vec![own]),
+            ..front()
+        };
+        assert_eq!(
+            zone.reply(&asking, &question("example.com", TYPE_A, false), true),
+            Reply::Forward(Side::Stand, vec![own])
+        );
+        assert_eq!(
+            read(zone.reply(&asking, &question("web-2", TYPE_A, false), true)),
+            (NO_ERROR, vec![vec![10, 0, 0, 3]])
+        );
+        let nobody = Asking {
+            servers: Some(Vec::new()),
+            ..front()
+        };
+        assert_eq!(
+            read(zone.reply(&nobody, &question("example.com", TYPE_A, false), true)).0,
             NAME_ERROR
         );
     }

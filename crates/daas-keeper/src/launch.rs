@@ -186,6 +186,9 @@ pub struct NodeLaunch {
     /// The content of `/etc/resolv.conf`; the image's own stays where there is none.
     #[serde(default)]
     pub resolv_conf: Option<String>,
+    /// Who is asked, from the stand's own network, for names that are not the stand's; where there is nothing, whom the stand asks.
+    #[serde(default)]
+    pub asks: Option<Vec<SocketAddr>>,
     /// Mounts in order.
     #[serde(default)]
     pub mounts: Vec<MountLaunch>,
@@ -267,6 +270,7 @@ impl NodeLaunch {
             network: NetworkLaunch::None,
             hosts: None,
             resolv_conf: None,
+            asks: None,
             mounts: Vec::new(),
             read_only_root: false,
             rights: Rights::default(),

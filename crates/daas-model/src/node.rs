@@ -140,7 +140,7 @@ pub struct NodeSpec {
     /// `links`: further names for other services, alias to service.
     #[serde(default)]
     pub links: BTreeMap<String, ServiceName>,
-    /// DNS servers instead of the stand's resolver.
+    /// DNS servers that the stand's resolver asks for this node's foreign names.
     #[serde(default)]
     pub dns: Vec<IpAddr>,
     /// Search domains.

@@ -1,10 +1,10 @@
 use daas_model::{NodeName, NodeSpec, OWN_REGISTRY, ServiceName, StandSpec};
 use daas_plan::Addresses;
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Where the keeper's resolver answers inside every node; Docker's address, which configurations in the wild name literally.
-pub(crate) const RESOLVER: &str = "127.0.0.11";
+pub(crate) const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
 /// Returns `/etc/hosts` of a node: loopback, itself, `links` and `extra_hosts`.
 pub(crate) fn hosts(
@@ -86,14 +86,58 @@ fn addresses_of(
         .collect()
 }
 
-/// Returns `/etc/resolv.conf` of a node: the stand's resolver unless the file names others.
-pub(crate) fn resolv_conf(node: &NodeSpec) -> String {
-    let mut text = String::new();
-    if node.dns.is_empty() {
-        text.push_str("nameserver 127.0.0.11\n");
-        debug_assert!(text.contains(RESOLVER), "one address in both places");
+/// Tells whether a node asks its servers by itself: there are some, and the stand's resolver cannot ask them for it.
+///
+/// A server on the node's own loopback is nobody else's, and a network that is another node's is asked for by that node.
+pub(crate) fn asks_itself(spec: &StandSpec, name: &NodeName, node: &NodeSpec) -> bool {
+    let on_loopback = |server: &IpAddr| server.is_loopback() && *server != RESOLVER;
+    let shares = daas_plan::owner_of_network(spec, name) != name;
+    !node.dns.is_empty() && (shares || node.dns.iter().any(on_loopback))
+}
+
+/// Returns whom the stand's resolver asks for a node's foreign names, if the node's description says it.
+///
+/// A server on one of the node's networks, and any other as far as a network of the node has a way out.
+pub(crate) fn asks(
+    spec: &StandSpec,
+    name: &NodeName,
+    node: &NodeSpec,
+    addresses: &Addresses,
+) -> Option<Vec<SocketAddr>> {
+    let mut servers = node
+        .dns
+        .iter()
+        .filter(|server| **server != RESOLVER)
+        .peekable();
+    if servers.peek().is_none() || asks_itself(spec, name, node) {
+        return None;
     }
-    for server in &node.dns {
+    let own = addresses.nodes.get(name).into_iter().flat_map(|n| n.keys());
+    let own: Vec<_> = own.collect();
+    let leads_out = own
+        .iter()
+        .any(|network| spec.networks.get(*network).is_some_and(|n| !n.internal));
+    let is_near = |server: IpAddr| {
+        own.iter()
+            .filter_map(|network| addresses.networks.get(*network))
+            .flat_map(|network| &network.subnets)
+            .any(|subnet| subnet.contains(server))
+    };
+    let reached = servers
+        .filter(|server| leads_out || is_near(**server))
+        .map(|server| SocketAddr::new(*server, 53));
+    Some(reached.collect())
+}
+
+/// Returns `/etc/resolv.conf` of a node: `servers`, or the stand's resolver where there are none.
+pub(crate) fn resolv_conf(node: &NodeSpec, servers: &[IpAddr]) -> String {
+    let mut text = String::new();
+    let servers = if servers.is_empty() {
+        &[RESOLVER]
+    } else {
+        servers
+    };
+    for server in servers {
         let _ = writeln!(text, "nameserver {server}");
     }
     if !node.dns_search.is_empty() {

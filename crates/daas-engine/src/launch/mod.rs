@@ -145,7 +145,15 @@ pub(crate) fn node_launch(
         launch.hosts = Some(hosts);
         let asks_others =
             !(node.dns.is_empty() && node.dns_search.is_empty() && node.dns_opt.is_empty());
-        launch.resolv_conf = Some(etc::resolv_conf(if asks_others { node } else { owning }));
+        let (who, wishing) = if asks_others {
+            (name, node)
+        } else {
+            (owner, owning)
+        };
+        let itself = etc::asks_itself(site.spec, who, wishing);
+        let servers = if itself { wishing.dns.as_slice() } else { &[] };
+        launch.resolv_conf = Some(etc::resolv_conf(wishing, servers));
+        launch.asks = etc::asks(site.spec, name, node, site.addresses);
     }
     launch.mounts = mounts(node, image);
     launch.read_only_root = node.read_only;
@@ -535,6 +543,33 @@ mod tests {
             assert!(hosts.lines().any(|l| l == line), "{line}: {hosts}");
         }
         assert!(launch.resolv_conf.unwrap().contains("search shop.test"));
+    }
+
+    #[test]
+    fn servers_of_a_node_are_asked_by_the_resolver_but_for_those_on_its_loopback() {
+        let resolver = "nameserver 127.0.0.11\noptions ndots:0\n";
+        let asked = |servers: &[&str]| {
+            let mut node = node();
+            node.dns = servers.iter().map(|s| s.parse().unwrap()).collect();
+            let launch = launch(
+                &node,
+                &ImageFacts {
+                    command: words(&["x"]),
+                    ..ImageFacts::default()
+                },
+            );
+            let launch = launch.unwrap();
+            (launch.resolv_conf.unwrap(), launch.asks)
+        };
+        assert_eq!(asked(&[]), (resolver.to_owned(), None));
+        assert_eq!(asked(&["127.0.0.11"]), (resolver.to_owned(), None));
+        // The node is on no network: nobody could be asked.
+        assert_eq!(
+            asked(&["192.0.2.1"]),
+            (resolver.to_owned(), Some(Vec::new()))
+        );
+        let local = "nameserver 127.0.0.1\noptions ndots:0\n".to_owned();
+        assert_eq!(asked(&["127.0.0.1"]), (local, None));
     }
 
     #[test]

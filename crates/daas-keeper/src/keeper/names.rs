@@ -1,7 +1,7 @@
 //! The sockets at which nodes ask for names.
 
 use super::{Alarm, Eyes, Keeper, Source};
-use crate::dns::{self, Reply, Side, Zone};
+use crate::dns::{self, Asking, Reply, Side, Zone};
 use crate::launch::{DnsTable, NodeLaunch};
 use daas_model::NodeName;
 use daas_sys::netns;
@@ -159,7 +159,7 @@ impl Keeper {
     }
 
     fn udp_questions(&mut self, node: &NodeName) {
-        let networks = self.networks_for_names(node);
+        let asking = self.asking(node);
         for _ in 0..PER_TURN {
             let Some(door) = self.names.doors.get(node) else {
                 return;
@@ -169,7 +169,7 @@ impl Keeper {
                 return;
             };
             let question = buffer.get(..got).unwrap_or_default();
-            match self.names.zone.reply(&networks, question, true) {
+            match self.names.zone.reply(&asking, question, true) {
                 Reply::Answer(answer) => {
                     self.names
                         .send(&mut self.eyes, &Asker::Udp(node.clone(), from), &answer);
@@ -184,12 +184,19 @@ impl Keeper {
     }
 
     /// A node that is being launched is asked for by its own networks too.
-    fn networks_for_names(&self, node: &NodeName) -> Vec<daas_model::NetworkName> {
-        match self.nodes.get(node).map(|n| &n.launch.network) {
-            Some(crate::launch::NetworkLaunch::Interfaces(interfaces)) => {
+    fn asking(&self, node: &NodeName) -> Asking {
+        let Some(launch) = self.nodes.get(node).map(|n| &n.launch) else {
+            return Asking::default();
+        };
+        let networks = match &launch.network {
+            crate::launch::NetworkLaunch::Interfaces(interfaces) => {
                 interfaces.iter().map(|i| i.network.clone()).collect()
             }
             _ => Vec::new(),
+        };
+        Asking {
+            networks,
+            servers: launch.asks.clone(),
         }
     }
 
@@ -232,7 +239,7 @@ impl Keeper {
             Err(_) => return self.names.drop_conn(&mut self.eyes, id),
         }
         let node = conn.node.clone();
-        let networks = self.networks_for_names(&node);
+        let asking = self.asking(&node);
         for _ in 0..PER_TURN {
             let Some(conn) = self.names.conns.get_mut(&id) else {
                 return;
@@ -245,7 +252,7 @@ impl Keeper {
                 return;
             };
             conn.bytes.drain(..2 + length);
-            match self.names.zone.reply(&networks, &question, false) {
+            match self.names.zone.reply(&asking, &question, false) {
                 Reply::Answer(answer) => self.names.send(&mut self.eyes, &Asker::Tcp(id), &answer),
                 Reply::Forward(side, upstreams) => {
                     self.forward(side, question, Asker::Tcp(id), upstreams);

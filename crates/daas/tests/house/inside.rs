@@ -117,3 +117,41 @@ fn root_who_shares_the_network_of_a_node_asks_and_is_named_as_that_node() {
     bed.api().down("shared").unwrap();
     bed.nothing_is_left().unwrap();
 }
+
+/// A name server in a node, which finds 192.0.2.77 for every name.
+const NAME_SERVER: &str = r"
+        import socket
+        door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        door.bind(('10.78.0.9', 53))
+        while True:
+            asked, who = door.recvfrom(512)
+            end = asked.index(0, 12) + 5
+            found = asked[end - 4:end] == bytes([0, 1, 0, 1])
+            head = asked[:2] + bytes([129, 128, 0, 1, 0, found, 0, 0, 0, 0]) + asked[12:end]
+            address = bytes([192, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 77])
+            door.sendto(head + address * found, who)
+";
+
+#[test]
+fn root_a_node_with_a_name_server_of_its_own_finds_services_and_what_that_server_knows() {
+    let bed = Bed::new(program()).unwrap();
+    image_of_python(&bed);
+    let sleeping = "    image: trial:latest\n    command: [/bin/busybox, sleep, '1000']\n    stop_signal: SIGKILL\n";
+    let text = format!(
+        "  names:\n    image: python:latest\n    stop_signal: SIGKILL\n    command:\n      - /usr/bin/python3.11\n      - -c\n      - |{NAME_SERVER}    networks: {{default: {{ipv4_address: 10.78.0.9}}}}\n  web:\n{sleeping}    dns: [10.78.0.9]\n  other:\n{sleeping}networks:\n  default: {{internal: true, ipam: {{config: [{{subnet: 10.78.0.0/24}}]}}}}\n"
+    );
+    bed.api().up("asking", &bed.project(&text), 0).unwrap();
+    let found = |node: &str, name: &str| {
+        let ask = ["/bin/busybox", "nslookup", name];
+        let ran = bed.api().exec("asking", node, &ask).unwrap();
+        String::from_utf8(ran.out).unwrap()
+    };
+    eventually("the name server answers", || {
+        found("web", "far.example")
+            .contains("192.0.2.77")
+            .then_some(())
+    });
+    assert!(found("web", "names").contains("10.78.0.9"));
+    assert!(!found("other", "far.example").contains("192.0.2.77"));
+    bed.api().down("asking").unwrap();
+}
