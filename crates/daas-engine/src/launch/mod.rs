@@ -133,28 +133,7 @@ pub(crate) fn node_launch(
         _ => network(site, name, node),
     };
     launch.host = node.host;
-    // Who is on the host's network gets the host's files from the keeper.
-    if launch.network == NetworkLaunch::Host {
-        let more = etc::extra_hosts(node);
-        launch.hosts = (!more.is_empty()).then_some(more);
-    } else {
-        let mut hosts = etc::hosts(site.spec, owner, owning, site.addresses);
-        if owner != name {
-            hosts += &etc::extra_hosts(node);
-        }
-        launch.hosts = Some(hosts);
-        let asks_others =
-            !(node.dns.is_empty() && node.dns_search.is_empty() && node.dns_opt.is_empty());
-        let (who, wishing) = if asks_others {
-            (name, node)
-        } else {
-            (owner, owning)
-        };
-        let itself = etc::asks_itself(site.spec, who, wishing);
-        let servers = if itself { wishing.dns.as_slice() } else { &[] };
-        launch.resolv_conf = Some(etc::resolv_conf(wishing, servers));
-        launch.asks = etc::asks(site.spec, name, node, site.addresses);
-    }
+    tell_names(&mut launch, site, name, node);
     launch.mounts = mounts(node, image);
     launch.read_only_root = node.read_only;
     launch.rights =
@@ -273,6 +252,34 @@ fn network(site: Site<'_>, name: &NodeName, node: &NodeSpec) -> NetworkLaunch {
             )
         }
     }
+}
+
+/// Writes what a node knows of names: its hosts, and whom its resolver asks.
+fn tell_names(launch: &mut NodeLaunch, site: Site<'_>, name: &NodeName, node: &NodeSpec) {
+    // Who is on the host's network gets the host's files from the keeper.
+    if launch.network == NetworkLaunch::Host {
+        let more = etc::extra_hosts(node);
+        launch.hosts = (!more.is_empty()).then_some(more);
+        return;
+    }
+    let owner = owner_of_network(site.spec, name);
+    let owning = site.spec.nodes.get(owner).unwrap_or(node);
+    let mut hosts = etc::hosts(site.spec, owner, owning, site.addresses);
+    if owner != name {
+        hosts += &etc::extra_hosts(node);
+    }
+    launch.hosts = Some(hosts);
+    let asks_others =
+        !(node.dns.is_empty() && node.dns_search.is_empty() && node.dns_opt.is_empty());
+    let (who, wishing) = if asks_others {
+        (name, node)
+    } else {
+        (owner, owning)
+    };
+    let itself = etc::asks_itself(site.spec, who, wishing);
+    let servers = if itself { wishing.dns.as_slice() } else { &[] };
+    launch.resolv_conf = Some(etc::resolv_conf(wishing, servers));
+    launch.asks = etc::asks(site.spec, name, node, site.addresses);
 }
 
 /// Returns which attachment has the default route: the highest priority, then the first, among networks that are not internal.
