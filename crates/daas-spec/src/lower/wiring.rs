@@ -301,7 +301,8 @@ fn attachment(
         })
     };
     let order = number("priority").unwrap_or(0);
-    let priority = number("gw_priority").unwrap_or(order);
+    // Of equals the first gives the default route: by `priority`, where nobody says more.
+    let priority = number("gw_priority").unwrap_or(0);
     Some((
         order,
         Attachment {

@@ -219,8 +219,8 @@ const HONOURED: &[(&str, &str, &str)] = &[
     ),
     (
         "services.*.networks.*.priority",
-        "networks: {default: {priority: 5}}",
-        "networks: [default]",
+        "services: {s: {image: i, networks: {m: , n: {priority: 5}}}}\nnetworks: {m: , n: }",
+        "services: {s: {image: i, networks: [m, n]}}\nnetworks: {m: , n: }",
     ),
     (
         "services.*.networks.*.gw_priority",

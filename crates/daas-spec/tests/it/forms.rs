@@ -1,7 +1,7 @@
 //! Both forms of every list and map, and values that YAML 1.1 would bend.
 
 use crate::support::{codes, node, read, service, short, spec, told};
-use daas_model::{HealthTest, RestartPolicy};
+use daas_model::{HealthTest, NetworkMode, NodeName, RestartPolicy};
 
 /// Returns what service `s` has beyond defaults.
 fn short_node(lines: &str) -> serde_json::Value {
@@ -335,7 +335,7 @@ fn networks_have_list_and_map_forms() {
                 "www.example.com"
               ],
               "network": "front",
-              "priority": 10
+              "priority": 0
             },
             {
               "ipv4": "10.5.0.5",
@@ -356,6 +356,17 @@ fn networks_have_list_and_map_forms() {
       }
     }
     "#);
+    // What has no `gw_priority` has 0, whatever its `priority`.
+    let outcome = read(&text("{front: {gw_priority: 1}, back: {priority: 100}}"));
+    let node = &spec(&outcome).nodes[&NodeName::parse("s").unwrap()];
+    let NetworkMode::Networks(list) = &node.network else {
+        panic!("{:?}", node.network);
+    };
+    let given: Vec<_> = list
+        .iter()
+        .map(|a| (a.network.as_str(), a.priority))
+        .collect();
+    assert_eq!(given, [("back", 0), ("front", 1)]);
 }
 
 #[test]
