@@ -122,7 +122,7 @@ fn root_a_nodes_own_limits_hold_under_the_stands() {
         "x=1234567890123456; while :; do x=$x$x; done",
     );
     hog.limits.memory = Some(ByteSize::mib(48));
-    keeper.start(vec![hog]);
+    keeper.start(vec![hog.clone()]);
     let told = keeper.events_until(&mut events, |e| matches!(e.kind, EventKind::OomKilled));
     assert_eq!(
         told.last().unwrap().text,
@@ -131,6 +131,21 @@ fn root_a_nodes_own_limits_hold_under_the_stands() {
     keeper.wait_until(|| {
         matches!(
             keeper.state("db"),
+            NodeState::Exited {
+                code: 137,
+                oom: true,
+                ..
+            }
+        )
+        .then_some(())
+    });
+    let mut below = hog;
+    (below.node, below.init) = (node_name("below"), true);
+    keeper.start(vec![below]);
+    keeper.wait_until(|| {
+        let state = keeper.state("below");
+        matches!(
+            state,
             NodeState::Exited {
                 code: 137,
                 oom: true,

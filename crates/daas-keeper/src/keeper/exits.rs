@@ -70,11 +70,12 @@ impl Keeper {
         self.names.remove(&mut self.eyes, name);
         self.pending_links.retain(|_, owner| owner != name);
         self.dismiss(name);
-        let killed = end == End::Killed(9)
-            && self
-                .nodes
-                .get(name)
-                .is_some_and(|n| n.running().is_some() && n.stopping.is_none());
+        let killed = self.nodes.get(name).is_some_and(|n| {
+            // The small init ends with the code of the program that was killed below it.
+            let killed = End::Killed(9);
+            let by_kill = end == killed || n.launch.init && end.code() == killed.code();
+            by_kill && n.running().is_some() && n.stopping.is_none()
+        });
         let killed_for_memory = killed && self.was_killed_for_memory(name);
         let Some(node) = self.nodes.get_mut(name) else {
             return;
