@@ -262,14 +262,31 @@ pub(crate) fn take_terminal(slave: BorrowedFd<'_>) -> Step<()> {
     Ok(())
 }
 
-/// Makes the folder if it is missing, and goes there.
+/// Goes to a folder, which is there or is refused.
 pub(crate) fn go_to(cwd: &str) -> Step<()> {
-    if !cwd.starts_with('/') {
-        return refuse(
-            format!("start in `{cwd}`"),
-            "the working folder must be an absolute path inside the node",
-        );
+    absolute(cwd)?;
+    let gone = rustix::process::chdir(cwd);
+    gone.map_err(|errno| ChildFailure {
+        step: format!("start in {cwd}"),
+        errno: errno.raw_os_error(),
+        hint: Some("name a folder that the node has".to_owned()),
+    })
+}
+
+/// A working folder of no absolute path would be below who knows what.
+fn absolute(cwd: &str) -> Step<()> {
+    if cwd.starts_with('/') {
+        return Ok(());
     }
+    refuse(
+        format!("start in `{cwd}`"),
+        "the working folder must be an absolute path inside the node",
+    )
+}
+
+/// Makes the folder if it is missing, and goes there.
+pub(crate) fn make_and_go_to(cwd: &str) -> Step<()> {
+    absolute(cwd)?;
     match rustix::process::chdir(cwd) {
         Err(rustix::io::Errno::NOENT) => {
             // Inside of our own root already: links can lead nowhere else.

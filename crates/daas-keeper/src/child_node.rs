@@ -9,8 +9,8 @@ use crate::birth::{
 };
 use crate::channel::Channel;
 use crate::child::{
-    At, Step, become_person, fd, follow_keeper, give_up, go_to, join, limit, make_terminal, refuse,
-    run_program, set_oom_score, take_terminal,
+    At, Step, become_person, fd, follow_keeper, give_up, join, limit, make_and_go_to,
+    make_terminal, refuse, run_program, set_oom_score, take_terminal,
 };
 use crate::copy_up;
 use crate::launch::{NetworkLaunch, NodeLaunch};
@@ -156,7 +156,7 @@ pub(crate) fn take_place(
     fds: &[OwnedFd],
     terminal: Option<&OwnedFd>,
 ) -> Step<()> {
-    go_to(&birth.launch.cwd)?;
+    make_and_go_to(&birth.launch.cwd)?;
     limit(&birth.launch.rlimits)?;
     match (terminal, birth.stdio) {
         (Some(slave), _) => {

@@ -149,7 +149,7 @@ impl Explain for KeeperError {
                 NO_PROGRAM
             }
             Self::Child { step, source, .. }
-                if step.starts_with("copy ")
+                if (step.starts_with("copy ") || step.starts_with("start in "))
                     && source.as_ref().and_then(io::Error::raw_os_error) == Some(2) =>
             {
                 NO_PATH

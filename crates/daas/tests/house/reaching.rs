@@ -53,3 +53,20 @@ fn root_a_stand_is_not_scaled_by_a_service_that_it_does_not_have() {
     done(&bed, &["stand", "scale", "me", "web=2"]);
     bed.api().down("me").unwrap();
 }
+
+#[test]
+fn root_a_program_in_a_folder_that_is_absent_is_refused_and_the_folder_not_made() {
+    let bed = bed();
+    let pwd = |folder| {
+        said(
+            &bed,
+            &["stand", "exec", "-w", folder, "me/web", "busybox", "pwd"],
+        )
+    };
+    assert_eq!(pwd("/bin"), (0, "/bin\n".to_owned()));
+    for _ in 0..2 {
+        let (code, text) = pwd("/nowhere");
+        assert!(code == 3 && text.contains("error[path-absent]"), "{text}");
+    }
+    bed.api().down("me").unwrap();
+}
