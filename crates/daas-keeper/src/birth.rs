@@ -238,6 +238,8 @@ pub(crate) struct ChildFailure {
     pub(crate) step: String,
     /// The kernel's answer, 0 where it is ours.
     pub(crate) errno: i32,
+    /// Why it is not possible, where that is not the kernel's answer.
+    pub(crate) cause: Option<String>,
     /// What to do about it.
     pub(crate) hint: Option<String>,
 }

@@ -25,6 +25,7 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
             ChildFailure {
                 step: step().into(),
                 errno: e.raw_os_error().unwrap_or(0),
+                cause: e.raw_os_error().is_none().then(|| e.to_string()),
                 hint: None,
             }
         })
@@ -36,6 +37,7 @@ pub(crate) fn refuse<T>(step: impl Into<String>, hint: &str) -> Step<T> {
     Err(ChildFailure {
         step: step.into(),
         errno: 0,
+        cause: None,
         hint: Some(hint.to_owned()),
     })
 }
@@ -163,6 +165,7 @@ pub(crate) fn run_program(argv: &[String], env: &[String]) -> ChildFailure {
         return ChildFailure {
             step: "pass arguments or environment with a zero byte".to_owned(),
             errno: 0,
+            cause: None,
             hint: None,
         };
     };
@@ -170,6 +173,7 @@ pub(crate) fn run_program(argv: &[String], env: &[String]) -> ChildFailure {
         return ChildFailure {
             step: "run nothing".to_owned(),
             errno: 0,
+            cause: None,
             hint: Some("neither the image nor the file names a command".to_owned()),
         };
     };
@@ -214,6 +218,7 @@ pub(crate) fn run_program(argv: &[String], env: &[String]) -> ChildFailure {
     ChildFailure {
         step: format!("run `{program}`"),
         errno: last.raw_os_error().unwrap_or(0),
+        cause: None,
         hint,
     }
 }
@@ -269,6 +274,7 @@ pub(crate) fn go_to(cwd: &str) -> Step<()> {
     gone.map_err(|errno| ChildFailure {
         step: format!("start in {cwd}"),
         errno: errno.raw_os_error(),
+        cause: None,
         hint: Some("name a folder that the node has".to_owned()),
     })
 }

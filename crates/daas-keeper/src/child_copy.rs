@@ -2,7 +2,7 @@
 //!
 //! Because its root is the node's, no path and no link can lead it anywhere else (security row S4).
 
-use crate::birth::{CopyBirth, CopyWay, Report};
+use crate::birth::{ChildFailure, CopyBirth, CopyWay, Report};
 use crate::channel::Channel;
 use crate::child::{At, Step, become_person, fd, follow_keeper, give_up, refuse};
 use crate::child_node::enter_stopped;
@@ -83,15 +83,33 @@ fn run(copy: &CopyBirth, fds: &[OwnedFd], filters: &Filters, status: &Channel) -
         CopyWay::In { owner } => {
             let copied = copy_in(path, *owner, File::from(stream));
             let mut step = copied.at(|| format!("copy into {}", copy.path));
-            if let Err(failure) = &mut step
-                && failure.errno == Errno::NOENT.raw_os_error()
-            {
-                failure.hint = Some("make the folder first: only its last name may be new".into());
+            if let Err(failure) = &mut step {
+                failure.hint = advice(failure);
             }
             step
         }
         CopyWay::Files(_) => refuse("serve files", "this is a mistake of the keeper"),
     }
+}
+
+/// What to do about an archive that did not go in.
+fn advice(failure: &ChildFailure) -> Option<String> {
+    if failure.errno == Errno::NOENT.raw_os_error() {
+        return Some("make the folder first: only its last name may be new".to_owned());
+    }
+    let is_damaged = failure.cause.as_ref()?.starts_with(DAMAGED);
+    is_damaged.then(|| "send a whole tar archive that is not compressed, as of `tar -c`".to_owned())
+}
+
+/// How the cause begins where what came is no archive.
+const DAMAGED: &str = "the archive cannot be read";
+
+/// Tells that what came is no archive; what the kernel says stays as it is.
+fn damaged(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() {
+        return error;
+    }
+    io::Error::other(format!("{DAMAGED}: {error}"))
 }
 
 /// Counts what goes by.
@@ -194,18 +212,21 @@ fn copy_in(path: &Path, owner: Option<(u32, u32)>, stream: File) -> io::Result<u
         bytes: 0,
     });
     let mut folders = Vec::new();
-    for entry in tar.entries()? {
-        let mut entry = entry?;
-        let inside = plain(&entry.path()?)?;
+    for entry in tar.entries().map_err(damaged)? {
+        let mut entry = entry.map_err(damaged)?;
+        let inside = plain(&entry.path().map_err(damaged)?)?;
         if inside.as_os_str().is_empty() {
             continue;
         }
-        let mode = entry.header().mode()? & 0o7777;
+        let mode = entry.header().mode().map_err(damaged)? & 0o7777;
         let number =
             |n: io::Result<u64>| n.and_then(|n| u32::try_from(n).map_err(io::Error::other));
         let (uid, gid) = match owner {
             Some(owner) => owner,
-            None => (number(entry.header().uid())?, number(entry.header().gid())?),
+            None => (
+                number(entry.header().uid()).map_err(damaged)?,
+                number(entry.header().gid()).map_err(damaged)?,
+            ),
         };
         let target = folder.join(&inside);
         if !unpack(&mut entry, &folder, &target, mode)? {
@@ -280,7 +301,10 @@ fn unpack<R: Read>(
             let flags =
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut file = File::from(rustix::fs::open(target, flags, Mode::RUSR | Mode::WUSR)?);
-            io::copy(entry, &mut file)?;
+            let whole = entry.size();
+            if io::copy(entry, &mut file)? < whole {
+                return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
+            }
         }
         tar::EntryType::Symlink => std::os::unix::fs::symlink(link(entry)?, target)?,
         tar::EntryType::Link => {

@@ -19,7 +19,7 @@ pub enum KeeperError {
         node: String,
         /// What it attempted.
         step: String,
-        /// The kernel's answer, if it was the kernel's.
+        /// The kernel's answer, or why else it is not possible.
         source: Option<io::Error>,
         /// What to do about it.
         hint: Option<String>,
@@ -62,7 +62,10 @@ impl KeeperError {
     }
 
     pub(crate) fn child(node: &str, failure: ChildFailure) -> Self {
-        let source = (failure.errno != 0).then(|| io::Error::from_raw_os_error(failure.errno));
+        let source = match (failure.errno, failure.cause) {
+            (0, cause) => cause.map(io::Error::other),
+            (errno, _) => Some(io::Error::from_raw_os_error(errno)),
+        };
         Self::Child {
             node: node.to_owned(),
             step: failure.step,
@@ -225,6 +228,7 @@ mod tests {
         let failure = ChildFailure {
             step: "mount proc at /proc".to_owned(),
             errno: 1,
+            cause: None,
             hint: None,
         };
         assert_eq!(

@@ -195,6 +195,7 @@ impl Keeper {
                         Err(ChildFailure {
                             step: "copy".to_owned(),
                             errno: 0,
+                            cause: None,
                             hint: Some("the helper was killed".to_owned()),
                         })
                     });

@@ -268,6 +268,7 @@ impl Keeper {
                     let failure = failure.clone().unwrap_or(ChildFailure {
                         step: "begin an exec".to_owned(),
                         errno: 0,
+                        cause: None,
                         hint: Some("it was killed before its program ran".to_owned()),
                     });
                     let error = KeeperError::child(exec.node.as_str(), failure);

@@ -388,7 +388,12 @@ impl Keeper {
                 });
                 Err(KeeperError::child(
                     &self.stand_name(),
-                    ChildFailure { step, errno, hint },
+                    ChildFailure {
+                        step,
+                        errno,
+                        cause: None,
+                        hint,
+                    },
                 ))
             }
             Some(Born::Ready) | None => Err(KeeperError::wrong("the spawner ended")),
@@ -534,6 +539,7 @@ impl Keeper {
                 launching.failure = Some(ChildFailure {
                     step: error.to_string(),
                     errno: 0,
+                    cause: None,
                     hint: None,
                 });
                 let _ = process::kill(launching.pid, 9);
@@ -639,6 +645,7 @@ impl Keeper {
                 launching.failure = Some(ChildFailure {
                     step: "be ready in time".to_owned(),
                     errno: 0,
+                    cause: None,
                     hint: KeeperError::TooLong(name.clone()).failure().hint,
                 });
                 let _ = process::kill(launching.pid, 9);

@@ -7,6 +7,7 @@
 use crate::trials::program;
 use crate::words::{done, said};
 use std::fs;
+use std::process::Command;
 use xtask::trials::Bed;
 
 /// A daemon with the stand `me` of one node `web`.
@@ -43,6 +44,37 @@ fn root_a_copy_goes_to_a_new_name_into_a_folder_and_says_what_is_absent() {
     assert!(code == 3 && text.contains("error[path-absent]"), "{text}");
     bed.api().down("me").unwrap();
     bed.nothing_is_left().unwrap();
+}
+
+#[test]
+fn root_what_is_no_whole_archive_is_told_as_such() {
+    let bed = bed();
+    let place = bed.daemon.place();
+    fs::write(place.join("text"), "no archive at all\n".repeat(100)).unwrap();
+    let shell = "tar -cf whole text; head -c 700 whole > cut; gzip -k whole";
+    let made = Command::new("sh")
+        .args(["-c", shell])
+        .current_dir(place)
+        .status();
+    assert!(made.unwrap().success());
+    for name in ["text", "cut", "whole.gz"] {
+        let copied = Command::new(program())
+            .args(["stand", "copy", "-", "me/web:/tmp"])
+            .env("DAAS_SOCKET", place.join("daas.sock"))
+            .stdin(fs::File::open(place.join(name)).unwrap())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(copied.stderr).unwrap();
+        assert!(
+            text.contains("the archive cannot be read: "),
+            "{name}: {text}"
+        );
+        assert!(
+            text.contains("hint: send a whole tar archive"),
+            "{name}: {text}"
+        );
+    }
+    bed.api().down("me").unwrap();
 }
 
 #[test]
