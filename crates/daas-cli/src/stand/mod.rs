@@ -55,10 +55,10 @@ pub(crate) enum StandVerb {
     Stop(Act),
     /// Stops and starts nodes.
     Restart(Act),
-    /// Freezes nodes.
-    Pause(Act),
-    /// Thaws nodes.
-    Resume(Act),
+    /// Freezes all nodes of a stand.
+    Pause(ActOnAll),
+    /// Thaws what is frozen.
+    Resume(ActOnAll),
     /// Changes how many nodes services have.
     Scale(Scale),
     /// Throws stands away, with their volumes.
@@ -83,6 +83,28 @@ pub(crate) struct Act {
     /// Does not wait until it is done.
     #[arg(long)]
     no_wait: bool,
+}
+
+/// Which stand as a whole.
+#[derive(Debug, Args)]
+pub(crate) struct ActOnAll {
+    /// The stand.
+    #[arg(value_name = "STAND", add = completions::stands())]
+    stand: StandName,
+    /// Does not wait until it is done.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+impl From<ActOnAll> for Act {
+    fn from(all: ActOnAll) -> Self {
+        Self {
+            stand: all.stand,
+            nodes: Vec::new(),
+            grace: None,
+            no_wait: all.no_wait,
+        }
+    }
 }
 
 /// Which stand, how many nodes.
@@ -161,8 +183,8 @@ pub(crate) async fn run(verb: StandVerb, talk: &Talk) -> Result<(), Stop> {
         StandVerb::Start(act) => act::run(Action::Start, act, talk).await,
         StandVerb::Stop(act) => act::run(Action::Stop, act, talk).await,
         StandVerb::Restart(act) => act::run(Action::Restart, act, talk).await,
-        StandVerb::Pause(act) => act::run(Action::Pause, act, talk).await,
-        StandVerb::Resume(act) => act::run(Action::Resume, act, talk).await,
+        StandVerb::Pause(all) => act::run(Action::Pause, all.into(), talk).await,
+        StandVerb::Resume(all) => act::run(Action::Resume, all.into(), talk).await,
         StandVerb::Scale(scale) => scale::run(scale, talk).await,
         StandVerb::Down(down) => down::run(down, talk).await,
         StandVerb::Forward(forward) => forward::run(forward, talk).await,

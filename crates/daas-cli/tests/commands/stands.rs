@@ -329,8 +329,14 @@ fn events_are_lines() {
 fn actions_and_scaling_are_carried_out_and_told() {
     let daemon = Daemon::open();
     daemon.platform.add_stand("shop");
-    for verb in ["start", "stop", "restart", "pause", "resume"] {
-        let said = daemon.run(&["stand", verb, "shop", "web"]);
+    for words in [
+        &["start", "shop", "web"][..],
+        &["stop", "shop", "web"],
+        &["restart", "shop", "web"],
+        &["pause", "shop"],
+        &["resume", "shop"],
+    ] {
+        let said = daemon.run(&[&["stand"], words].concat());
         assert!(
             said.code == 0 && said.err.contains("stand `shop` is "),
             "{said:?}"
@@ -353,7 +359,7 @@ fn actions_and_scaling_are_carried_out_and_told() {
     ");
     assert_eq!(
         daemon.asked()[4..6],
-        ["resume shop [\"web\"]", "scale shop db=1,web=3"]
+        ["resume shop []", "scale shop db=1,web=3"]
     );
 }
 
