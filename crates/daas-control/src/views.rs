@@ -90,11 +90,6 @@ pub(crate) fn plan_steps(
     addresses: &Addresses,
 ) -> Vec<PlanStep> {
     let spec = &wanted.spec;
-    let step = |action: &str, subject: String, reason: String| PlanStep {
-        action: action.into(),
-        subject,
-        reason,
-    };
     let mut steps = Vec::new();
     let missing: std::collections::BTreeSet<_> = spec
         .nodes
@@ -124,11 +119,12 @@ pub(crate) fn plan_steps(
         .keys()
         .filter(|v| before.is_none_or(|b| !b.spec.volumes.contains_key(*v)))
     {
-        steps.push(step(
-            "make",
-            format!("volume {name}"),
-            "it is empty at first".into(),
-        ));
+        let holds = if before.is_some() {
+            "it is empty at first, or has what the stand's earlier one of this name had"
+        } else {
+            "it is empty at first"
+        };
+        steps.push(step("make", format!("volume {name}"), holds.into()));
     }
     let opened_anew = before.and_then(|before| opened_anew(before, spec, addresses));
     for (name, node) in &spec.nodes {
@@ -137,32 +133,21 @@ pub(crate) fn plan_steps(
         let digest = images
             .get(&node.image)
             .map(|image| node_digest(spec, node, image, own));
-        let listed: Vec<String> = own.values().flatten().map(ToString::to_string).collect();
-        let at = if listed.is_empty() {
-            String::new()
-        } else {
-            format!(" at {}", listed.join(", "))
-        };
-        match (observed.nodes.get(name), digest) {
+        let seen = observed.nodes.get(name).map(|n| n.launched_from.as_str());
+        let subject = format!("node {name}");
+        steps.push(match (seen, digest) {
             (Some(_), Some(_)) if let Some(why) = &opened_anew => {
-                steps.push(step("replace", format!("node {name}"), why.clone()));
+                step("replace", subject, why.clone())
             }
-            (Some(seen), Some(digest)) if seen.launched_from == digest => steps.push(step(
-                "keep",
-                format!("node {name}"),
-                "it is as wanted".into(),
-            )),
-            (Some(_), _) => steps.push(step(
-                "replace",
-                format!("node {name}"),
-                "its description has changed".into(),
-            )),
-            (None, _) => steps.push(step(
-                "start",
-                format!("node {name}"),
-                format!("{}{at}", after(node)),
-            )),
-        }
+            (Some(seen), Some(digest)) if seen == digest && wanted.once.recreate => {
+                step("replace", subject, "every node is to be made anew".into())
+            }
+            (Some(seen), Some(digest)) if seen == digest => {
+                step("keep", subject, "it is as wanted".into())
+            }
+            (Some(_), _) => step("replace", subject, "its description has changed".into()),
+            (None, _) => step("start", subject, when_and_where(node, own)),
+        });
     }
     let left = observed
         .nodes
@@ -208,6 +193,22 @@ fn opened_anew(
     }
     let (have, want) = (before.spec.limits.disk, wanted.limits.disk);
     (want > have).then(|| format!("the disk grows from {have} to {want}, for which all nodes end"))
+}
+
+fn step(action: &str, subject: String, reason: String) -> PlanStep {
+    PlanStep {
+        action: action.into(),
+        subject,
+        reason,
+    }
+}
+
+fn when_and_where(node: &daas_model::NodeSpec, own: &NodeAddresses) -> String {
+    let listed: Vec<String> = own.values().flatten().map(ToString::to_string).collect();
+    if listed.is_empty() {
+        return after(node);
+    }
+    format!("{} at {}", after(node), listed.join(", "))
 }
 
 fn after(node: &daas_model::NodeSpec) -> String {

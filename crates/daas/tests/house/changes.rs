@@ -6,6 +6,7 @@
 
 use crate::edge::eventually;
 use crate::trials::program;
+use crate::words::said_in;
 use std::net::{Ipv4Addr, TcpListener};
 use xtask::trials::Bed;
 
@@ -218,4 +219,47 @@ fn root_who_asked_for_it_starts_again_with_a_node_that_a_person_restarts() {
     assert!(format!("{:#}", verb("pause").unwrap_err()).contains("stand-stopped"));
     api.down("again").unwrap();
     bed.nothing_is_left().unwrap();
+}
+
+#[test]
+fn root_a_plan_says_of_nodes_and_volumes_what_an_up_makes_of_them() {
+    let bed = Bed::new(program()).unwrap();
+    let folder = tempfile::tempdir_in(bed.daemon.place()).unwrap();
+    let write = |volumes: &str| {
+        let node =
+            "image: trial:latest, stop_signal: SIGKILL, command: [/bin/busybox, sleep, '1000']";
+        let text = format!("name: planned\nservices:\n  one: {{{node}{volumes}}}\n");
+        let text = text
+            + if volumes.is_empty() {
+                ""
+            } else {
+                "volumes: {data: }\n"
+            };
+        std::fs::write(folder.path().join("compose.yaml"), text).unwrap();
+    };
+    let say = |words: &[&str]| {
+        let (code, text) = said_in(&bed, folder.path(), words);
+        assert_eq!(code, 0, "{text}");
+        text
+    };
+    let with = ", volumes: ['data:/data']";
+    write(with);
+    let first = say(&["stand", "plan"]);
+    assert!(first.contains("it is empty at first\n"), "{first}");
+    say(&["stand", "up"]);
+    let (kept, anew) = (
+        say(&["stand", "plan"]),
+        say(&["stand", "plan", "--recreate"]),
+    );
+    assert!(kept.contains("it is as wanted"), "{kept}");
+    assert!(
+        anew.contains("made anew") && !anew.contains("as wanted"),
+        "{anew}"
+    );
+    write("");
+    say(&["stand", "up"]);
+    write(with);
+    let again = say(&["stand", "plan"]);
+    assert!(again.contains("earlier one of this name"), "{again}");
+    say(&["stand", "down", "planned"]);
 }

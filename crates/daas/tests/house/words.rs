@@ -21,7 +21,7 @@ fn bed(more: &str) -> (Bed, String) {
 }
 
 /// Runs the program in `folder`; returns its exit code and all that it said.
-fn said_in(bed: &Bed, folder: &Path, words: &[&str]) -> (i32, String) {
+pub(crate) fn said_in(bed: &Bed, folder: &Path, words: &[&str]) -> (i32, String) {
     let output = Command::new(program())
         .args(words)
         .current_dir(folder)
