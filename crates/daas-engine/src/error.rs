@@ -94,6 +94,15 @@ pub enum EngineError {
         /// Why.
         what: String,
     },
+    /// A node's user is none of its image.
+    #[error("cannot find the user of node {node}")]
+    User {
+        /// Which node.
+        node: NodeName,
+        /// Why.
+        #[source]
+        source: Box<daas_image::ImageError>,
+    },
     /// A node does not exist in the stand.
     #[error("stand {stand} has no node {node}")]
     NoNode {
@@ -148,7 +157,9 @@ impl Explain for EngineError {
             },
             Self::Version { .. } => "stand-keeper-version",
             Self::NoImage { .. } => "image-not-found",
-            Self::Image { source, .. } | Self::Registries { source } => source.code(),
+            Self::Image { source, .. }
+            | Self::User { source, .. }
+            | Self::Registries { source } => source.code(),
             Self::Node { .. } => "node-cannot-launch",
             Self::NoNode { .. } => "node-not-found",
             Self::Road { source, .. } => {
@@ -175,7 +186,9 @@ impl Explain for EngineError {
             },
             Self::Version { .. } => Kind::Conflict,
             Self::NoImage { .. } | Self::NoNode { .. } => Kind::NotFound,
-            Self::Image { source, .. } | Self::Registries { source } => source.kind(),
+            Self::Image { source, .. }
+            | Self::User { source, .. }
+            | Self::Registries { source } => source.kind(),
             Self::Node { .. } => Kind::Input,
             Self::NoIds(_) => Kind::Busy {
                 retry_after: Duration::from_secs(60),
@@ -189,6 +202,7 @@ impl Explain for EngineError {
             Self::Refused { failure } => failure.hint.clone(),
             Self::Version { .. } => Some("take the stand down and up again".into()),
             Self::NoImage { image } => Some(format!("run `daas image pull {0}`, `daas image load FILE` or `daas image make`", image.familiar())),
+            Self::User { .. } => Some("name one of the image in `user:` of the service, or a number".into()),
             Self::Image { source, .. } | Self::Registries { source } => source.hint(),
             Self::Host { .. } => Some("run `daas doctor`".into()),
             Self::Road { source, .. } => publishing(source.as_ref()).and_then(Explain::hint),

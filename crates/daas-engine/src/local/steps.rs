@@ -17,6 +17,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// Says of which node a user is that its image does not have.
+fn of_user(node: &NodeName) -> impl FnOnce(EngineError) -> EngineError + '_ {
+    move |error| match error {
+        EngineError::Image { source, .. } => EngineError::User {
+            node: node.clone(),
+            source,
+        },
+        other => other,
+    }
+}
+
 impl LocalEngine {
     pub(super) async fn carry_out(
         &self,
@@ -179,8 +190,13 @@ impl LocalEngine {
         let link = self.link(&order.id)?;
         self.remember_images(order, nodes).await?;
         let mut launches = Vec::with_capacity(nodes.len());
+        let mut impossible = None;
         for (name, digest) in nodes {
-            launches.push(self.launch(order, name, digest).await?);
+            match self.launch(order, name, digest).await {
+                Ok(launch) => launches.push(launch),
+                // The others need not wait for a person.
+                Err(error) => drop(impossible.get_or_insert(error)),
+            }
         }
         let failed = match link.ask(Request::Start { nodes: launches }).await? {
             Response::Started { failed } => failed,
@@ -194,7 +210,7 @@ impl LocalEngine {
                 total: None,
             });
         }
-        Ok(())
+        impossible.map_or(Ok(()), Err)
     }
 
     /// Writes down which images the nodes come from before they are mounted, so that no collection takes their layers.
@@ -230,7 +246,8 @@ impl LocalEngine {
                 node: name.clone(),
             })?;
         let known = self.known_image(&node.image, &order.pins).await?;
-        let ids = self.ids(node, &known, None).await?;
+        let ids = self.ids(node, &known, None).await;
+        let ids = ids.map_err(of_user(name))?;
         let trusted = if node.network == NetworkMode::None {
             None
         } else {

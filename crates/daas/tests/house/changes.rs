@@ -263,3 +263,21 @@ fn root_a_plan_says_of_nodes_and_volumes_what_an_up_makes_of_them() {
     assert!(again.contains("earlier one of this name"), "{again}");
     say(&["stand", "down", "planned"]);
 }
+
+#[test]
+fn root_a_user_that_is_absent_is_told_with_its_node_and_keeps_nobody_else_from_starting() {
+    let bed = Bed::new(program()).unwrap();
+    let folder = tempfile::tempdir_in(bed.daemon.place()).unwrap();
+    let node = "image: trial:latest, stop_signal: SIGKILL, command: [/bin/busybox, sleep, '1000']";
+    let text = format!(
+        "name: changed\nservices:\n  bad: {{{node}, user: nobody-knows}}\n  good: {{{node}}}\n"
+    );
+    std::fs::write(folder.path().join("compose.yaml"), text).unwrap();
+    let (code, text) = said_in(&bed, folder.path(), &["stand", "up"]);
+    assert_ne!(code, 0, "{text}");
+    for words in ["the user of node bad", "nobody-knows", "hint: "] {
+        assert!(text.contains(words), "{text}");
+    }
+    assert!(pid(&bed, "good") > 0);
+    bed.api().down("changed").unwrap();
+}
