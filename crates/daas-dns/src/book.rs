@@ -87,7 +87,9 @@ impl Book {
         for record in &records {
             book.check(record)?;
         }
-        book.contents.replace(&Source::Configuration, records);
+        book.contents
+            .replace(&Source::Configuration, records.clone());
+        book.check_aliases(&records)?;
         let names: Vec<Name> = book.contents.names().cloned().collect();
         book.rebuild(&names, serial);
         Ok(book)
@@ -155,6 +157,22 @@ impl Book {
                 name: record.name.clone(),
                 kind: record.kind,
             });
+        }
+        Ok(())
+    }
+
+    /// Refuses a configuration with an alias beside other records: secondaries refuse such a zone as a whole.
+    fn check_aliases(&self, records: &[Resource]) -> Result<(), DnsError> {
+        for record in records {
+            if let Some(other) = self.contents.alias_clash(record) {
+                let (name, kind) = (&record.name, record.kind);
+                return Err(DnsError::BadZone {
+                    zone: self.zone.origin.clone(),
+                    why: format!(
+                        "`{name}` has {kind} beside {other}, and an alias (CNAME) stands alone under its name"
+                    ),
+                });
+            }
         }
         Ok(())
     }

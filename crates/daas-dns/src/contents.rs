@@ -117,6 +117,20 @@ impl Contents {
             .flat_map(|(source, records)| records.iter().map(move |record| (source, record)))
     }
 
+    /// Tells which type that is written under the record's name leaves no room for it: an alias stands alone, and is one (RFC 1034 section 3.6.2).
+    ///
+    /// What follows stands and challenges is not asked: it gives way.
+    pub(crate) fn alias_clash(&self, record: &Resource) -> Option<RrType> {
+        let mut written = self
+            .of_name(&record.name)
+            .filter(|(source, _)| **source <= Source::Kept);
+        let clash = written.find(|(_, other)| {
+            let aliases = [record.kind, other.kind].map(|kind| kind == RrType::CNAME);
+            aliases == [true, true] && record.data != other.data || aliases[0] != aliases[1]
+        });
+        clash.map(|(_, other)| other.kind)
+    }
+
     /// Returns every record with its source, by name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&Source, &Resource)> {
         self.names.values().flat_map(|of_name| {

@@ -102,6 +102,26 @@ fn aliases_in_a_circle_end() {
 }
 
 #[test]
+fn a_zone_with_an_alias_beside_other_records_is_not_served() {
+    for (records, part) in [
+        (
+            &["www CNAME a", "www A 192.0.2.1"][..],
+            "`www.example.test.` has CNAME beside A",
+        ),
+        (
+            &["www CNAME a", "www CNAME b"],
+            "`www.example.test.` has CNAME beside CNAME",
+        ),
+    ] {
+        let said = Place::refusal("example.test", records);
+        assert!(
+            said.contains("the zone `example.test.`") && said.contains(part),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_delegated_zone_is_referred_to_with_glue() {
     let place = office();
     let answer = place.dig(&["www.sub.example.test", "A", "+norecurse"]);

@@ -80,6 +80,20 @@ impl Place {
         })
     }
 
+    /// Says why a zone with records written `name TYPE data` is not served.
+    pub(crate) fn refusal(zone: &str, records: &[&str]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            zones: vec![zone_of(zone, records)],
+            keys: dir.path().join("dns"),
+            ..Settings::default()
+        };
+        let store = Store::in_memory().unwrap();
+        Dns::open(settings, store, Supervisor::new())
+            .unwrap_err()
+            .to_string()
+    }
+
     /// Answers at every address of the machine too, and returns the port.
     pub(crate) fn listen_everywhere(&self, all: &str) -> u16 {
         let _inside = self.runtime.enter();
