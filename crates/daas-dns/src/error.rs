@@ -165,7 +165,7 @@ impl Explain for DnsError {
             Self::Unsigned { zone } => Some(format!("`sign: true` below `dns.zones.{}` signs it", zone.bare())),
             Self::Rolling { .. } | Self::NotWaiting { .. } => Some("`daas dns keys` tells how far it is, and what it waits for".into()),
             Self::Type { .. } => Some("for example A, AAAA, CNAME, TXT, MX, SRV, CAA, or TYPE65280 with data in the form of RFC 3597".into()),
-            Self::Alias { name, .. } => Some(format!("`daas dns records` shows what `{name}` has; remove it first, or choose another name")),
+            Self::Alias { name, .. } => Some(format!("`daas dns records` shows what `{name}` has, and from where; remove that first, or choose another name")),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 Some("another name server has the port (`ss -lunp 'sport = :53'` shows it); set `dns.listen` to another address or port".into())
             }

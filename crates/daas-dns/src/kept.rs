@@ -85,7 +85,12 @@ impl Dns {
             let book = book_of(&books, &record.name, record.kind)?;
             book.check(&record)?;
             let mut sets = kept_sets(book, &record.name);
-            check_alias(&sets, &record)?;
+            if book.contents.alias_clash(&record).is_some() {
+                return Err(DnsError::Alias {
+                    name: record.name,
+                    kind: record.kind,
+                });
+            }
             let mut set = sets.remove(&record.kind).unwrap_or_default();
             set.ttl = record.ttl;
             if !set.data.contains(&record.data) {
@@ -139,25 +144,6 @@ fn book_of<'a>(
     zone_for(books, name, kind)
         .and_then(|key| books.get(key))
         .ok_or_else(|| DnsError::NoZone { name: name.clone() })
-}
-
-/// An alias stands alone under its name (RFC 1034 section 3.6.2).
-fn check_alias(sets: &BTreeMap<RrType, KeptSet>, record: &Resource) -> Result<(), DnsError> {
-    let clashes = if record.kind == RrType::CNAME {
-        sets.keys().any(|kind| *kind != RrType::CNAME)
-            || sets
-                .get(&RrType::CNAME)
-                .is_some_and(|set| !set.data.contains(&record.data))
-    } else {
-        sets.contains_key(&RrType::CNAME)
-    };
-    if clashes {
-        return Err(DnsError::Alias {
-            name: record.name.clone(),
-            kind: record.kind,
-        });
-    }
-    Ok(())
 }
 
 impl Inner {

@@ -122,6 +122,32 @@ fn a_zone_with_an_alias_beside_other_records_is_not_served() {
 }
 
 #[test]
+fn nothing_is_kept_beside_an_alias_of_the_configuration_nor_an_alias_beside_its_records() {
+    let place = Place::of("example.test", &["www A 192.0.2.1", "old CNAME www"]);
+    let origin = Name::parse("example.test").unwrap();
+    let add = |line: &str| place.wait(place.dns.add(resource(&origin, line)));
+    for line in ["www CNAME mail", "old A 192.0.2.2", "old CNAME mail"] {
+        let error = add(line).unwrap_err();
+        assert!(
+            matches!(error, daas_dns::DnsError::Alias { .. }),
+            "{line}: {error}"
+        );
+    }
+    // What was refused is in nobody's way.
+    add("www AAAA 2001:db8::1").unwrap();
+    add("new CNAME www").unwrap();
+    assert!(add("new TXT x").is_err());
+    // What follows a stand gives way to what people write.
+    let stand = resource(&origin, "shop A 127.0.0.9");
+    place.dns.put("stand/shop", vec![stand]).unwrap();
+    add("shop CNAME www").unwrap();
+    assert_eq!(
+        place.short(&["shop.example.test", "CNAME"]),
+        ["www.example.test."]
+    );
+}
+
+#[test]
 fn a_delegated_zone_is_referred_to_with_glue() {
     let place = office();
     let answer = place.dig(&["www.sub.example.test", "A", "+norecurse"]);

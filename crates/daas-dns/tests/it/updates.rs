@@ -245,3 +245,13 @@ fn what_is_kept_outlives_the_server() {
             .contains("status: NXDOMAIN")
     );
 }
+
+#[test]
+fn an_alias_beside_records_of_the_configuration_is_passed_over_in_silence() {
+    let place = office();
+    let y = argument("ddns", "hmac-sha256");
+    let add = "zone example.test\nupdate add www.example.test 60 CNAME mail.example.test.";
+    assert_eq!(nsupdate(&place, &["-y", &y], add), "");
+    let kept = place.dns.records(None).unwrap();
+    assert!(kept.iter().all(|(_, record)| record.kind != RrType::CNAME));
+}
