@@ -36,6 +36,8 @@ pub(crate) struct Answer<'w> {
     edns: bool,
     dnssec: bool,
     body: usize,
+    /// Where the sets lie that more than one name of a chain may need: each is told once (RFC 2181 section 5).
+    shared: Vec<usize>,
 }
 
 /// Sections of an answer.
@@ -75,6 +77,7 @@ impl<'w> Answer<'w> {
             counts: [0; 3],
             edns: request.edns.is_some(),
             dnssec: request.edns.is_some_and(|edns| edns.dnssec),
+            shared: Vec::new(),
         }
     }
 
@@ -155,6 +158,22 @@ impl<'w> Answer<'w> {
         Ok(())
     }
 
+    /// Writes a set under its own name unless it has been written.
+    fn put_once(
+        &mut self,
+        section: usize,
+        owner: &[u8],
+        set: &RrSet,
+        ttl: u32,
+    ) -> Result<(), Full> {
+        let place = std::ptr::from_ref(set).addr();
+        if self.shared.contains(&place) {
+            return Ok(());
+        }
+        self.shared.push(place);
+        self.put_set(section, owner, set, ttl)
+    }
+
     /// Answers out of `zone`, following aliases through all zones of `table`.
     pub(crate) fn resolve(&mut self, table: &Table, zone: &Zone, request: &Request<'_>) {
         self.flags |= flag::AA;
@@ -165,20 +184,24 @@ impl<'w> Answer<'w> {
 
     fn follow(&mut self, table: &Table, zone: &Zone, request: &Request<'_>) -> Result<(), Full> {
         let kind = request.question.kind;
-        let mut alias: Option<Name> = None;
+        let mut aliases: Vec<Name> = Vec::new();
         let mut key = request.question.key.clone();
         let mut zone = zone;
         for _ in 0..=MOST_ALIASES {
-            let wire = alias.as_ref().map_or(request.question.wire(), Name::wire);
+            let wire = aliases.last().map_or(request.question.wire(), Name::wire);
             let step = self.step(zone, &key, wire, kind)?;
             let Some(next) = step else { return Ok(()) };
+            // A circle: everything of it has been told, and each record is told once (RFC 2181 section 5).
+            if *next.wire() == *request.question.wire() || aliases.contains(&next) {
+                return Ok(());
+            }
             key = Key::of(next.wire());
             match table.zone_for(key.octets(), kind) {
                 Some(other) => zone = other,
                 // The asker goes on by himself.
                 None => return Ok(()),
             }
-            alias = Some(next);
+            aliases.push(next);
         }
         Ok(())
     }
@@ -288,16 +311,10 @@ impl<'w> Answer<'w> {
         if !self.dnssec || !zone.signed {
             return Ok(());
         }
-        let mut done: Option<&Node> = None;
         for node in nodes.iter().copied().flatten() {
-            let Some(set) = node.set(RrType::NSEC) else {
-                continue;
-            };
-            if done.is_some_and(|other| std::ptr::eq(other, node)) {
-                continue;
+            if let Some(set) = node.set(RrType::NSEC) {
+                self.put_once(AUTHORITY, node.name.wire(), set, set.ttl)?;
             }
-            self.put_set(AUTHORITY, node.name.wire(), set, set.ttl)?;
-            done = Some(node);
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ fn office() -> Place {
             "far CNAME www.elsewhere.test.",
             "loop1 CNAME loop2",
             "loop2 CNAME loop1",
+            "to-loop CNAME loop1",
             "sub NS ns.sub",
             "ns.sub A 192.0.2.53",
             "sub NS ns.other.test.",
@@ -95,10 +96,14 @@ fn what_is_not_there_is_told_with_the_right_code_and_the_time_it_holds() {
 }
 
 #[test]
-fn aliases_in_a_circle_end() {
+fn aliases_in_a_circle_end_and_each_record_is_told_once() {
     let place = office();
     let answer = place.dig(&["loop1.example.test", "A"]);
     assert!(answer.contains("status: NOERROR"), "{answer}");
+    assert!(answer.contains("ANSWER: 2, AUTHORITY: 0"), "{answer}");
+    // From outside of the circle, too.
+    let answer = place.dig(&["to-loop.example.test", "A"]);
+    assert!(answer.contains("ANSWER: 3, AUTHORITY: 0"), "{answer}");
 }
 
 #[test]
