@@ -234,6 +234,7 @@ impl<'w> Answer<'w> {
                 self.prove(zone, &[zone.nsec_of(key.octets())])?;
             }
             Found::Cut(node) => self.refer(zone, node)?,
+            Found::Tree(node) => return self.move_below(node, wire, kind),
             Found::Nothing(above) => {
                 self.rcode = Rcode::NX_DOMAIN;
                 self.negative(zone)?;
@@ -280,6 +281,25 @@ impl<'w> Answer<'w> {
         self.negative(zone)?;
         self.prove(zone, &[Some(node), closer])?;
         Ok(None)
+    }
+
+    /// Answers for a name below a DNAME: with that, and with an alias made of it (RFC 6672 section 3.2); returns the name that it stands for.
+    fn move_below(&mut self, node: &Node, wire: &[u8], kind: RrType) -> Result<Option<Name>, Full> {
+        let Some(set) = node.set(RrType::DNAME) else {
+            return Ok(None);
+        };
+        let Some(data) = set.data.first() else {
+            return Ok(None);
+        };
+        self.put_once(ANSWER, node.name.wire(), set, set.ttl)?;
+        let Some(next) = Name::moved(wire, &node.name, &target(data)) else {
+            self.rcode = Rcode::YX_DOMAIN;
+            return Ok(None);
+        };
+        // Whoever validates makes it himself: it has no signature (RFC 6672 section 5.3.1).
+        self.put(ANSWER, wire, RrType::CNAME, set.ttl, next.wire())?;
+        let is_all = matches!(kind, RrType::CNAME | RrType::ANY | RrType::RRSIG);
+        Ok((!is_all).then_some(next))
     }
 
     /// Answers a question for anything with one set: a big answer to a small question helps only those who flood others (RFC 8482).

@@ -1,6 +1,6 @@
 //! One zone with its sources, and how a change of them becomes the next serial.
 
-use crate::contents::{Contents, Resource, Source, key_of};
+use crate::contents::{Clash, Contents, Resource, Source, key_of};
 use crate::data;
 use crate::embed::Embedding;
 use crate::error::DnsError;
@@ -63,7 +63,7 @@ impl Book {
             origin_key: key_of(&origin),
             nodes: Nodes::new(),
             serial,
-            cuts: 0,
+            covers: 0,
             signed: keys.is_some(),
             // An address that is made on the way has no signature.
             embedding: settings
@@ -89,7 +89,7 @@ impl Book {
         }
         book.contents
             .replace(&Source::Configuration, records.clone());
-        book.check_aliases(&records)?;
+        book.check_together(&records)?;
         let names: Vec<Name> = book.contents.names().cloned().collect();
         book.rebuild(&names, serial);
         Ok(book)
@@ -161,16 +161,21 @@ impl Book {
         Ok(())
     }
 
-    /// Refuses a configuration with an alias beside other records: secondaries refuse such a zone as a whole.
-    fn check_aliases(&self, records: &[Resource]) -> Result<(), DnsError> {
+    /// Refuses records of the configuration that cannot stand together: secondaries refuse such a zone as a whole.
+    fn check_together(&self, records: &[Resource]) -> Result<(), DnsError> {
         for record in records {
-            if let Some(other) = self.contents.alias_clash(record) {
+            if let Some(clash) = self.contents.clash(record) {
                 let (name, kind) = (&record.name, record.kind);
                 return Err(DnsError::BadZone {
                     zone: self.zone.origin.clone(),
-                    why: format!(
-                        "`{name}` has {kind} beside {other}, and an alias (CNAME) stands alone under its name"
-                    ),
+                    why: match clash {
+                        Clash::Alias(other) => format!(
+                            "`{name}` has {kind} beside {other}, and an alias (CNAME) stands alone under its name"
+                        ),
+                        Clash::Tree(other) => format!(
+                            "`{name}` has {kind} beside `{other}`, and a DNAME leads all names below its own to one other tree"
+                        ),
+                    },
                 });
             }
         }
@@ -237,8 +242,9 @@ impl Book {
             set_node(&mut next, key, node);
         }
         if let Some(keys) = &self.keys {
-            // A cut changes what belongs to the zone below it.
-            if next.cuts != self.zone.cuts {
+            // A cut changes what belongs to the zone below it, and so does a DNAME.
+            let is_turned = |key: &Arc<[u8]>| next.is_cover(key) != self.zone.is_cover(key);
+            if changed.iter().any(is_turned) {
                 changed.extend(next.nodes.keys().cloned());
             }
             changed = sign::touched(&next, &changed);
@@ -266,10 +272,9 @@ fn set_serial(node: &mut Node, serial: u32) {
 }
 
 fn set_node(zone: &mut Zone, key: Arc<[u8]>, node: Option<Node>) {
-    let is_cut = |node: &Node| node.name != zone.origin && node.set(RrType::NS).is_some();
-    let was = zone.nodes.get(&key).is_some_and(|node| is_cut(node));
-    let is = node.as_ref().is_some_and(is_cut);
-    zone.cuts = zone.cuts + usize::from(is) - usize::from(was);
+    let was = zone.is_cover(&key);
+    let is = node.as_ref().is_some_and(|node| zone.covers(node));
+    zone.covers = zone.covers + usize::from(is) - usize::from(was);
     match node {
         Some(node) => zone.nodes.insert(key, Arc::new(node)),
         None => zone.nodes.remove(&key),

@@ -8,6 +8,7 @@ use crate::kind::RrType;
 use crate::name::{Key, Name};
 use crate::zone::{Node, RrSet};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// One record of a source.
@@ -38,6 +39,15 @@ pub enum Source {
     Challenge(u64),
     /// The addresses of a name that people wrote, in reverse zones: heard only where nobody says what an address is called.
     Reverse(Name),
+}
+
+/// What leaves no room for a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Clash {
+    /// A record of this type under the same name, one of both an alias (CNAME).
+    Alias(RrType),
+    /// Records of this name, one of both names with a DNAME.
+    Tree(Name),
 }
 
 /// All records of one zone by name and source.
@@ -117,18 +127,48 @@ impl Contents {
             .flat_map(|(source, records)| records.iter().map(move |record| (source, record)))
     }
 
-    /// Tells which type that is written under the record's name leaves no room for it: an alias stands alone, and is one (RFC 1034 section 3.6.2).
-    ///
-    /// What follows stands and challenges is not asked: it gives way.
-    pub(crate) fn alias_clash(&self, record: &Resource) -> Option<RrType> {
-        let mut written = self
-            .of_name(&record.name)
-            .filter(|(source, _)| **source <= Source::Kept);
-        let clash = written.find(|(_, other)| {
+    /// Tells what that is written leaves no room for a record. What follows stands and challenges is not asked: it gives way.
+    pub(crate) fn clash(&self, record: &Resource) -> Option<Clash> {
+        self.alias_clash(record)
+            .map(Clash::Alias)
+            .or_else(|| self.tree_clash(record).map(Clash::Tree))
+    }
+
+    /// An alias stands alone, and is one (RFC 1034 section 3.6.2).
+    fn alias_clash(&self, record: &Resource) -> Option<RrType> {
+        let clash = self.written(&record.name).find(|other| {
             let aliases = [record.kind, other.kind].map(|kind| kind == RrType::CNAME);
             aliases == [true, true] && record.data != other.data || aliases[0] != aliases[1]
         });
-        clash.map(|(_, other)| other.kind)
+        clash.map(|other| other.kind)
+    }
+
+    /// A name has one DNAME, and nothing lies below it (RFC 6672 section 2.4).
+    fn tree_clash(&self, record: &Resource) -> Option<Name> {
+        let has_tree = |name: &Name| self.written(name).any(|r| r.kind == RrType::DNAME);
+        let above = std::iter::successors(record.name.parent(), Name::parent).find(has_tree);
+        if above.is_some() || record.kind != RrType::DNAME {
+            return above;
+        }
+        let other = |r: &Resource| r.kind == RrType::DNAME && r.data != record.data;
+        if self.written(&record.name).any(other) {
+            return Some(record.name.clone());
+        }
+        let mut below = self
+            .names
+            .range((Bound::Excluded(&record.name), Bound::Unbounded))
+            .map(|(name, _)| name)
+            .take_while(|name| name.is_within(&record.name));
+        below
+            .find(|name| self.written(name).next().is_some())
+            .cloned()
+    }
+
+    /// Returns what the platform, the configuration and people say about a name.
+    fn written(&self, name: &Name) -> impl Iterator<Item = &Resource> {
+        self.of_name(name)
+            .filter(|(source, _)| **source <= Source::Kept)
+            .map(|(_, record)| record)
     }
 
     /// Returns every record with its source, by name.
@@ -182,7 +222,9 @@ impl Contents {
                 });
                 // One TTL for all (RFC 2181 section 5.2): the shortest.
                 set.ttl = set.ttl.min(record.ttl);
-                if !set.data.contains(&record.data) {
+                // A name stands for one tree: the first source has it.
+                let is_second = record.kind == RrType::DNAME && !set.data.is_empty();
+                if !is_second && !set.data.contains(&record.data) {
                     set.data.push(record.data.clone());
                 }
             }

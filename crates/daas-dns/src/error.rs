@@ -51,6 +51,18 @@ pub enum DnsError {
         /// The type that was to be put.
         kind: RrType,
     },
+    /// A DNAME is one under its name, and nothing lies below it (RFC 6672 section 2.4).
+    #[error(
+        "cannot put {kind} under `{name}` beside what is under `{other}`: a DNAME leads all names below its own to one other tree"
+    )]
+    Tree {
+        /// The name.
+        name: Name,
+        /// The type that was to be put.
+        kind: RrType,
+        /// Where the DNAME is, or what lies below it.
+        other: Name,
+    },
     /// A record that only the platform itself makes.
     #[error("cannot put {kind} under `{name}`: the platform itself makes such records")]
     Own {
@@ -129,6 +141,7 @@ impl Explain for DnsError {
             Self::UnknownZone { .. } => "dns-unknown-zone",
             Self::NoRecord { .. } => "dns-no-record",
             Self::Alias { .. } => "dns-alias",
+            Self::Tree { .. } => "dns-tree",
             Self::Own { .. } => "dns-own",
             Self::Unsigned { .. } => "dns-unsigned",
             Self::Rolling { .. } => "dns-key-rolling",
@@ -149,6 +162,7 @@ impl Explain for DnsError {
                 Kind::NotFound
             }
             Self::Alias { .. }
+            | Self::Tree { .. }
             | Self::Own { .. }
             | Self::Full { .. }
             | Self::Unsigned { .. }
@@ -165,7 +179,7 @@ impl Explain for DnsError {
             Self::Unsigned { zone } => Some(format!("`sign: true` below `dns.zones.{}` signs it", zone.bare())),
             Self::Rolling { .. } | Self::NotWaiting { .. } => Some("`daas dns keys` tells how far it is, and what it waits for".into()),
             Self::Type { .. } => Some("for example A, AAAA, CNAME, TXT, MX, SRV, CAA, or TYPE65280 with data in the form of RFC 3597".into()),
-            Self::Alias { name, .. } => Some(format!("`daas dns records` shows what `{name}` has, and from where; remove that first, or choose another name")),
+            Self::Alias { name, .. } | Self::Tree { other: name, .. } => Some(format!("`daas dns records` shows what `{name}` has, and from where; remove that first, or choose another name")),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 Some("another name server has the port (`ss -lunp 'sport = :53'` shows it); set `dns.listen` to another address or port".into())
             }

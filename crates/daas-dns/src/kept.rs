@@ -1,7 +1,7 @@
 //! Records that people and programs keep: written to the store first, answered then.
 
 use crate::book::{Book, zone_for};
-use crate::contents::{Resource, Source, key_of};
+use crate::contents::{Clash, Resource, Source, key_of};
 use crate::data::{self, Data};
 use crate::dns::{Dns, Inner};
 use crate::error::DnsError;
@@ -76,7 +76,7 @@ impl Dns {
     /// Keeps a record; one with the same name, type and data gets the new time. It is on disk and answered when this returns.
     ///
     /// # Errors
-    /// [`DnsError::NoZone`] if its name lies in no zone; [`DnsError::Own`], [`DnsError::Alias`] or [`DnsError::Full`] if it may not be kept;
+    /// [`DnsError::NoZone`] if its name lies in no zone; [`DnsError::Own`], [`DnsError::Alias`], [`DnsError::Tree`] or [`DnsError::Full`] if it may not be kept;
     /// [`DnsError::Records`] if the disk refuses.
     pub async fn add(&self, record: Resource) -> Result<(), DnsError> {
         let _turn = self.inner.keeping.lock().await;
@@ -85,12 +85,7 @@ impl Dns {
             let book = book_of(&books, &record.name, record.kind)?;
             book.check(&record)?;
             let mut sets = kept_sets(book, &record.name);
-            if book.contents.alias_clash(&record).is_some() {
-                return Err(DnsError::Alias {
-                    name: record.name,
-                    kind: record.kind,
-                });
-            }
+            refuse_clash(book, &record)?;
             let mut set = sets.remove(&record.kind).unwrap_or_default();
             set.ttl = record.ttl;
             if !set.data.contains(&record.data) {
@@ -144,6 +139,15 @@ fn book_of<'a>(
     zone_for(books, name, kind)
         .and_then(|key| books.get(key))
         .ok_or_else(|| DnsError::NoZone { name: name.clone() })
+}
+
+fn refuse_clash(book: &Book, record: &Resource) -> Result<(), DnsError> {
+    let (name, kind) = (record.name.clone(), record.kind);
+    match book.contents.clash(record) {
+        None => Ok(()),
+        Some(Clash::Alias(_)) => Err(DnsError::Alias { name, kind }),
+        Some(Clash::Tree(other)) => Err(DnsError::Tree { name, kind, other }),
+    }
 }
 
 impl Inner {

@@ -153,6 +153,13 @@ impl Name {
         Ok(Self(wire.into()))
     }
 
+    /// Returns the name with `target` in place of `tree`, which it lies below; nothing if that is longer than a name can be (RFC 6672 section 2.2).
+    pub(crate) fn moved(wire: &[u8], tree: &Self, target: &Self) -> Option<Self> {
+        let head = &wire[..wire.len() - tree.0.len()];
+        let moved = [head, &target.0].concat();
+        (moved.len() <= MOST_OCTETS).then(|| Self(moved.into()))
+    }
+
     /// Tells whether its first label is `*` (RFC 4592 section 2.1.1).
     #[must_use]
     pub fn is_wildcard(&self) -> bool {

@@ -244,7 +244,7 @@ pub(crate) fn touched(zone: &Zone, changed: &BTreeSet<Arc<[u8]>>) -> BTreeSet<Ar
             .range::<[u8], _>((Bound::Unbounded, Bound::Excluded(&**key)))
             .rev();
         let last = zone.nodes.iter().rev();
-        if let Some((key, _)) = before.chain(last).find(|(key, _)| !is_glue(zone, key)) {
+        if let Some((key, _)) = before.chain(last).find(|(key, _)| !is_covered(zone, key)) {
             all.insert(key.clone());
         }
     }
@@ -267,13 +267,13 @@ pub(crate) fn sign(zone: &mut Zone, keys: &[&ZoneKey], places: &BTreeSet<Arc<[u8
             continue;
         };
         let mut node = Node::clone(node);
-        if is_glue(zone, at) {
+        if is_covered(zone, at) {
             for set in &mut node.sets {
                 set.signatures.clear();
             }
             node.sets.retain(|set| set.kind != RrType::NSEC);
         } else {
-            let is_cut = node.name != zone.origin && node.set(RrType::NS).is_some();
+            let is_cut = zone.is_cut(&node);
             let next = next_name(zone, at);
             put_nsec(&mut node, &next, ttl, is_cut);
             for set in &mut node.sets {
@@ -289,32 +289,21 @@ pub(crate) fn sign(zone: &mut Zone, keys: &[&ZoneKey], places: &BTreeSet<Arc<[u8
     }
 }
 
-/// Tells whether a node lies below a cut: it is the other zone's.
-fn is_glue(zone: &Zone, key: &[u8]) -> bool {
-    if zone.cuts == 0 {
+/// Tells whether a node lies below a cut or a DNAME: it is not this zone's to answer.
+fn is_covered(zone: &Zone, key: &[u8]) -> bool {
+    if zone.covers == 0 {
         return false;
     }
-    let mut at = key;
-    while let Some(above) = key_above(at) {
-        at = above;
-        if at.len() <= zone.origin_key.len() {
-            return false;
-        }
-        if zone
-            .node(at)
-            .is_some_and(|node| node.set(RrType::NS).is_some())
-        {
-            return true;
-        }
-    }
-    false
+    std::iter::successors(key_above(key), |at| key_above(at))
+        .take_while(|at| at.len() >= zone.origin_key.len())
+        .any(|at| zone.is_cover(at))
 }
 
 /// Returns the name behind `key` in the chain; behind the last comes the first.
 fn next_name(zone: &Zone, key: &[u8]) -> Name {
     zone.nodes
         .range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded))
-        .find(|(key, _)| !is_glue(zone, key))
+        .find(|(key, _)| !is_covered(zone, key))
         .map_or_else(|| zone.origin.clone(), |(_, node)| node.name.clone())
 }
 

@@ -206,7 +206,8 @@ fn change(book: &Book, edits: &mut Edits, line: &Line) -> Result<(), Rcode> {
             }
             let mut set = now(edits, line.kind);
             set.ttl = record.ttl;
-            if line.kind == RrType::CNAME {
+            // One of each under a name: the new one takes the place of the old one (RFC 2136 section 3.4.2.2, RFC 6672 section 5.2).
+            if matches!(line.kind, RrType::CNAME | RrType::DNAME) {
                 set.data.clear();
             }
             if !set.data.contains(data) {

@@ -45,8 +45,8 @@ pub(crate) struct Zone {
     pub(crate) origin_key: Arc<[u8]>,
     pub(crate) nodes: Nodes,
     pub(crate) serial: u32,
-    /// How many names below the apex have NS records: without any nobody looks for a cut.
-    pub(crate) cuts: usize,
+    /// How many names hide what lies below them: without any nobody looks for one.
+    pub(crate) covers: usize,
     pub(crate) signed: bool,
     pub(crate) embedding: Option<Arc<Embedding>>,
     /// Former changes, old ones first, for transfers of differences.
@@ -66,6 +66,8 @@ pub(crate) enum Found<'z> {
     Embedded(std::net::IpAddr),
     /// The name lies at or below a cut: other servers answer.
     Cut(&'z Node),
+    /// The name lies below a DNAME: it stands for one of another tree.
+    Tree(&'z Node),
     /// There is no such name; the octets are the key of the closest name above that is there.
     Nothing(&'z [u8]),
 }
@@ -83,10 +85,10 @@ impl Zone {
 
     /// Finds what `key`, which lies within the zone, leads to; `kind` matters at cuts only, whose DS records are the parent's.
     pub(crate) fn find<'z>(&'z self, key: &'z [u8], wire: &[u8], kind: RrType) -> Found<'z> {
-        if self.cuts > 0
-            && let Some(cut) = self.cut_above(key, kind)
+        if self.covers > 0
+            && let Some(found) = self.covered(key, kind)
         {
-            return Found::Cut(cut);
+            return found;
         }
         if let Some(node) = self.node(key) {
             return Found::Node(node);
@@ -133,21 +135,37 @@ impl Zone {
         next.is_some_and(|(other, _)| other.starts_with(key))
     }
 
-    /// Returns the highest cut at or above `key`.
-    fn cut_above(&self, key: &[u8], kind: RrType) -> Option<&Node> {
-        let mut at = key;
+    /// Returns the highest cut at or above `key`, or the highest DNAME above it, whichever is higher.
+    fn covered(&self, key: &[u8], kind: RrType) -> Option<Found<'_>> {
+        let mut at = Some(key);
         let mut highest = None;
-        while at.len() > self.origin_key.len() {
-            let is_own_ds = at.len() == key.len() && kind == RrType::DS;
-            if !is_own_ds
-                && let Some(node) = self.node(at)
-                && node.set(RrType::NS).is_some()
-            {
-                highest = Some(node);
+        while let Some(here) = at.filter(|at| at.len() >= self.origin_key.len()) {
+            let is_own_ds = here.len() == key.len() && kind == RrType::DS;
+            if let Some(node) = self.node(here) {
+                if self.is_cut(node) && !is_own_ds {
+                    highest = Some(Found::Cut(node));
+                } else if here.len() < key.len() && node.set(RrType::DNAME).is_some() {
+                    highest = Some(Found::Tree(node));
+                }
             }
-            at = key_above(at)?;
+            at = key_above(here);
         }
         highest
+    }
+
+    /// Tells whether another zone begins at a node.
+    pub(crate) fn is_cut(&self, node: &Node) -> bool {
+        node.name != self.origin && node.set(RrType::NS).is_some()
+    }
+
+    /// Tells whether what lies below a node is not answered: it is another zone's, or another tree's (RFC 6672 section 2.4).
+    pub(crate) fn covers(&self, node: &Node) -> bool {
+        self.is_cut(node) || node.set(RrType::DNAME).is_some()
+    }
+
+    /// Tells whether what lies below a key is not answered.
+    pub(crate) fn is_cover(&self, key: &[u8]) -> bool {
+        self.node(key).is_some_and(|node| self.covers(node))
     }
 
     /// Returns the node whose NSEC record says what lies between it and the next name, for a key that is there or not.

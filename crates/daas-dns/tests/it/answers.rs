@@ -153,6 +153,133 @@ fn nothing_is_kept_beside_an_alias_of_the_configuration_nor_an_alias_beside_its_
 }
 
 #[test]
+fn a_tree_that_stands_for_another_is_followed_through_all_zones() {
+    let long = "x".repeat(60);
+    let far = format!("far DNAME {long}.{long}.{long}.test.");
+    let place = Place::with(Settings {
+        zones: vec![
+            zone_of(
+                "example.test",
+                &[
+                    "d DNAME other",
+                    "d TXT own",
+                    "a.other A 192.0.2.1",
+                    "*.stars.other A 192.0.2.2",
+                    "out DNAME elsewhere.test.",
+                    "foreign DNAME example.org.",
+                    "round DNAME x.round",
+                    "www CNAME a.d",
+                    &far,
+                ],
+            ),
+            zone_of("elsewhere.test", &["b.c A 192.0.2.3"]),
+        ],
+        ..Settings::default()
+    });
+    for (question, expected) in [
+        (
+            &["a.d.example.test", "A"][..],
+            &["192.0.2.1", "a.other.example.test.", "other.example.test."][..],
+        ),
+        (
+            &["www.example.test", "A"],
+            &[
+                "192.0.2.1",
+                "a.d.example.test.",
+                "a.other.example.test.",
+                "other.example.test.",
+            ],
+        ),
+        (
+            &["y.stars.d.example.test", "A"],
+            &[
+                "192.0.2.2",
+                "other.example.test.",
+                "y.stars.other.example.test.",
+            ],
+        ),
+        (
+            &["b.c.out.example.test", "A"],
+            &["192.0.2.3", "b.c.elsewhere.test.", "elsewhere.test."],
+        ),
+        (
+            &["x.foreign.example.test", "A"],
+            &["example.org.", "x.example.org."],
+        ),
+        // An alias that is asked for is not followed.
+        (
+            &["a.d.example.test", "CNAME"],
+            &["a.other.example.test.", "other.example.test."],
+        ),
+        // The name of the DNAME itself stands for nothing else (RFC 6672 section 2.3).
+        (&["d.example.test", "TXT"], &["\"own\""]),
+        (&["d.example.test", "A"], &[]),
+        (&["d.example.test", "DNAME"], &["other.example.test."]),
+    ] {
+        assert_eq!(place.short(question), expected, "{question:?}");
+    }
+    let answer = place.dig(&["nothing.d.example.test", "A"]);
+    assert!(answer.contains("status: NXDOMAIN"), "{answer}");
+    assert!(answer.contains("ANSWER: 2, AUTHORITY: 1"), "{answer}");
+    assert!(
+        answer.contains("nothing.d.example.test.\t60\tIN\tCNAME\tnothing.other.example.test."),
+        "{answer}"
+    );
+    // Its own time goes with the alias; a name that becomes too long is told by its own code, with the DNAME.
+    let answer = place.dig(&[&format!("{long}.{long}.far.example.test"), "A"]);
+    assert!(answer.contains("status: YXDOMAIN"), "{answer}");
+    assert!(answer.contains("ANSWER: 1,"), "{answer}");
+    let answer = place.dig(&["a.round.example.test", "A"]);
+    assert_eq!(answer.matches("\tDNAME\t").count(), 1, "{answer}");
+}
+
+#[test]
+fn nothing_is_kept_below_a_dname_nor_a_dname_above_other_records() {
+    for (records, part) in [
+        (
+            &["d DNAME other", "x.d A 192.0.2.1"][..],
+            "`d.example.test.` has DNAME beside `x.d.example.test.`",
+        ),
+        (
+            &["d DNAME other", "d DNAME another"],
+            "`d.example.test.` has DNAME beside `d.example.test.`",
+        ),
+        (
+            &["@ DNAME example.org."],
+            "`example.test.` has DNAME beside `ns.example.test.`",
+        ),
+    ] {
+        let said = Place::refusal("example.test", records);
+        assert!(said.contains(part), "{said}");
+    }
+    let place = Place::of("example.test", &["d DNAME other", "a.b.full A 192.0.2.1"]);
+    let origin = Name::parse("example.test").unwrap();
+    let add = |line: &str| place.wait(place.dns.add(resource(&origin, line)));
+    for line in [
+        "x.d A 192.0.2.2",
+        "y.x.d TXT x",
+        "full DNAME other",
+        "d DNAME third",
+    ] {
+        let error = add(line).unwrap_err();
+        assert!(
+            matches!(error, daas_dns::DnsError::Tree { .. }),
+            "{line}: {error}"
+        );
+    }
+    add("c.b.full DNAME d").unwrap();
+    assert_eq!(
+        place.short(&["x.c.b.full.example.test", "A"]),
+        [
+            "d.example.test.",
+            "other.example.test.",
+            "x.d.example.test.",
+            "x.other.example.test."
+        ]
+    );
+}
+
+#[test]
 fn a_delegated_zone_is_referred_to_with_glue() {
     let place = office();
     let answer = place.dig(&["www.sub.example.test", "A", "+norecurse"]);

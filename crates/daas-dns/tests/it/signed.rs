@@ -111,6 +111,53 @@ fn delv_validates_answers_and_denials() {
 }
 
 #[test]
+fn a_tree_that_stands_for_another_is_validated_and_hides_what_lies_below() {
+    let place = office(&[
+        "d DNAME other",
+        "a.other A 192.0.2.1",
+        "*.other AAAA 2001:db8::1",
+        "z A 192.0.2.3",
+    ]);
+    let origin = Name::parse("example.test").unwrap();
+    for (name, kind, verdict) in [
+        ("a.d.example.test", "A", "; fully validated"),
+        ("b.d.example.test", "AAAA", "; fully validated"),
+        ("d.example.test", "DNAME", "; fully validated"),
+        (
+            "a.d.example.test",
+            "TXT",
+            "a.other.example.test.\t1\tIN\t\\-TXT",
+        ),
+    ] {
+        let answer = delv(&place, &[name, kind]);
+        assert!(
+            answer.contains(verdict),
+            "{name} {kind}: {answer}\n{}",
+            place.dig(&["+dnssec", name, kind])
+        );
+    }
+    let answer = place.dig(&["+dnssec", "a.d.example.test", "A"]);
+    assert!(answer.contains("RRSIG\tDNAME"), "{answer}");
+    assert!(!answer.contains("RRSIG\tCNAME"), "{answer}");
+    verify(&place);
+    // A stand's names come under it, and it comes above a stand's names: they are not this zone's any more, and are again without it.
+    let below = vec![resource(&origin, "x.d A 127.0.0.9")];
+    place.dns.put("stand/shop", below).unwrap();
+    let above = vec![resource(&origin, "web.shop A 127.0.0.9")];
+    place.dns.put("stand/above", above).unwrap();
+    verify(&place);
+    let tree = |line| place.wait(place.dns.add(resource(&origin, line)));
+    assert!(tree("shop DNAME other").is_ok());
+    verify(&place);
+    assert!(delv(&place, &["a.shop.example.test", "A"]).contains("fully validated"));
+    let gone = Name::parse("shop.example.test").unwrap();
+    let kind = daas_dns::RrType::DNAME;
+    place.wait(place.dns.remove(&gone, kind, None)).unwrap();
+    verify(&place);
+    assert_eq!(place.short(&["web.shop.example.test", "A"]), ["127.0.0.9"]);
+}
+
+#[test]
 fn changes_are_signed_as_they_come_and_the_chain_stays_closed() {
     let place = office(LINES);
     let origin = Name::parse("example.test").unwrap();

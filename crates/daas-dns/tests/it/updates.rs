@@ -255,3 +255,18 @@ fn an_alias_beside_records_of_the_configuration_is_passed_over_in_silence() {
     let kept = place.dns.records(None).unwrap();
     assert!(kept.iter().all(|(_, record)| record.kind != RrType::CNAME));
 }
+
+#[test]
+fn a_new_dname_takes_the_place_of_the_old_one() {
+    let place = office();
+    let y = argument("ddns", "hmac-sha256");
+    for tree in ["one", "two"] {
+        let add =
+            format!("zone example.test\nupdate add d.example.test 60 DNAME {tree}.example.test.");
+        assert_eq!(nsupdate(&place, &["-y", &y], &add), "");
+        assert_eq!(
+            place.short(&["d.example.test", "DNAME"]),
+            [format!("{tree}.example.test.")]
+        );
+    }
+}
