@@ -49,7 +49,7 @@ pub struct Outside {
 
 impl Outside {
     /// Returns the zones, the best one first.
-    fn zones(&self) -> impl Iterator<Item = &str> {
+    pub fn zones(&self) -> impl Iterator<Item = &str> {
         let names = self.names.as_deref();
         self.zone.as_deref().into_iter().chain([LOCAL]).chain(names)
     }

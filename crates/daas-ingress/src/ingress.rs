@@ -50,6 +50,8 @@ pub struct Settings {
     pub is_secure: Option<IsSecure>,
     /// Zones in whose names an address may stand before the zone: `web.shop-7.192-168-1-10.<zone>` leads where `web.shop-7.<zone>` does.
     pub with_addresses: Vec<String>,
+    /// Our own zones: a `*.` host that begins above one of them covers no name in it.
+    pub zones: Vec<String>,
     /// Where the access log is written.
     pub access_log: Option<PathBuf>,
     /// Who hears of requests to stands that sleep.
@@ -113,6 +115,7 @@ pub struct Ingress {
     workers: Workers,
     count: usize,
     stands: Arc<Mutex<BTreeMap<StandName, Vec<Arc<Entry>>>>>,
+    zones: Arc<[String]>,
     /// Nodes that are asked no more while requests to them may be under way.
     leaving: Leaving,
     tasks: Supervisor,
@@ -185,6 +188,7 @@ impl Ingress {
             workers,
             count,
             stands: Arc::default(),
+            zones: settings.zones.into(),
             leaving: Leaving::default(),
             tasks,
         })
@@ -279,7 +283,7 @@ impl Ingress {
             None if stands.remove(stand).is_none() => return,
             None => {}
         }
-        let table = Table::of(stands.values().flatten());
+        let table = Table::of(stands.values().flatten(), &self.zones);
         *self
             .proxy
             .table

@@ -168,12 +168,20 @@ pub(crate) struct Table {
     /// Routes of TLS that is passed on as it is, by host.
     passed: HashMap<String, Arc<Entry>>,
     passed_below: HashMap<String, Arc<Entry>>,
+    /// Our own zones: a `*.` host that begins above one of them covers no name in it.
+    zones: Arc<[String]>,
 }
 
 impl Table {
-    /// Makes the table of all stands.
-    pub(crate) fn of<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Self {
-        let mut table = Self::default();
+    /// Makes the table of all stands, for a house whose own zones are `zones`.
+    pub(crate) fn of<'a>(
+        entries: impl Iterator<Item = &'a Arc<Entry>>,
+        zones: &Arc<[String]>,
+    ) -> Self {
+        let mut table = Self {
+            zones: zones.clone(),
+            ..Self::default()
+        };
         for entry in entries {
             if entry.route.protocol == RouteProtocol::Tls {
                 table.pass(entry);
@@ -216,12 +224,17 @@ impl Table {
         !self.passed.is_empty() || !self.passed_below.is_empty()
     }
 
-    /// Finds where a connection of TLS goes whose client asks for `host` (lower case); nothing if it ends here.
+    /// Finds where a connection of TLS goes whose client asks for `host` (lower case); nothing if it ends here, as for the exact host of a route
+    /// of HTTP and for a `*.` host of one that is nearer.
     pub(crate) fn passed(&self, host: &str) -> Option<&Arc<Entry>> {
-        let mut above = host.match_indices('.').map(|(at, _)| &host[at..]);
-        self.passed
-            .get(host)
-            .or_else(|| above.find_map(|rest| self.passed_below.get(rest)))
+        let exact = self.passed.get(host);
+        if exact.is_some() || self.exact.contains_key(host) || self.passed_below.is_empty() {
+            return exact;
+        }
+        let is_known =
+            |rest: &&str| self.passed_below.contains_key(*rest) || self.below.contains_key(*rest);
+        let nearest = above(host).find(|rest| is_known(rest) && self.covers(rest, host))?;
+        self.passed_below.get(nearest)
     }
 
     /// Finds the route of a request by its host (lower case, without port), path (canonical) and headers.
@@ -245,19 +258,36 @@ impl Table {
 
     /// Tells whether some route answers at a host.
     pub(crate) fn has_host(&self, host: &str) -> bool {
-        let mut ends = host.match_indices('.').map(|(at, _)| &host[at..]);
+        let is_known =
+            |rest: &str| self.below.contains_key(rest) || self.passed_below.contains_key(rest);
         self.exact.contains_key(host)
             || self.passed.contains_key(host)
-            || ends.any(|end| self.below.contains_key(end) || self.passed_below.contains_key(end))
+            || above(host).any(|rest| is_known(rest) && self.covers(rest, host))
     }
 
     /// Returns what `*.` hosts lead to that `host` lies below, the longest first.
     fn wide<'a, 'h>(&'a self, host: &'h str) -> impl Iterator<Item = &'a Host> + use<'a, 'h> {
         let none = self.below.is_empty();
-        host.match_indices('.')
-            .filter(move |_| !none)
-            .filter_map(|(at, _)| self.below.get(&host[at..]))
+        above(host).filter(move |_| !none).filter_map(move |rest| {
+            let found = self.below.get(rest)?;
+            self.covers(rest, host).then_some(found)
+        })
     }
+
+    /// Tells whether a `*.` host covers a name that lies below it: no zone of ours begins between them.
+    fn covers(&self, rest: &str, host: &str) -> bool {
+        let is_in = |name: &str, zone: &str| {
+            name.strip_suffix(zone)
+                .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        };
+        let between = |zone: &String| is_in(host, zone) && !is_in(rest, zone);
+        !self.zones.iter().any(between)
+    }
+}
+
+/// Returns what `*.` may stand for the rest of in a host, each with its dot, the longest first.
+fn above(host: &str) -> impl Iterator<Item = &str> {
+    host.match_indices('.').map(|(at, _)| &host[at..])
 }
 
 /// What a search found.
@@ -321,7 +351,7 @@ mod tests {
             ..StandRoutes::default()
         };
         let entries = Entry::of(&StandName::parse("s").unwrap(), stand, &[], 1);
-        let table = Table::of(entries.iter());
+        let table = Table::of(entries.iter(), &Arc::default());
         assert_eq!(found(&table, "a.test", "/"), "web");
         assert_eq!(found(&table, "a.test", "/api/x"), "api");
         assert_eq!(found(&table, "a.test", "/apix"), "web");
@@ -333,5 +363,48 @@ mod tests {
         assert!(
             matches!(table.find("a.test", "/api", &headers), Found::Route(e, _) if e.route.service == "beta")
         );
+    }
+
+    #[test]
+    fn a_star_takes_no_name_of_our_zones_and_no_exact_host_of_others() {
+        let tls = |host: &str| Route {
+            protocol: RouteProtocol::Tls,
+            ..route("tls", host, "/")
+        };
+        let routes = vec![
+            tls("*.example.com"),
+            tls("*.example.net"),
+            route("wide", "*.example.com", "/"),
+            route("wide", "*.com", "/"),
+            route("shop", "shop.dev.example.com", "/"),
+            route("own", "*.shop.dev.example.com", "/"),
+            route("upper", "upper.example.net", "/"),
+            route("near", "*.near.example.net", "/"),
+        ];
+        let stand = StandRoutes {
+            routes,
+            ..StandRoutes::default()
+        };
+        let entries = Entry::of(&StandName::parse("f").unwrap(), stand, &[], 1);
+        let zones = ["dev.example.com".to_owned(), "localhost".to_owned()];
+        let table = Table::of(entries.iter(), &Arc::from(zones));
+        for (host, leads, is_passed) in [
+            ("shop.dev.example.com", "shop", false),
+            ("login.shop.dev.example.com", "own", false),
+            ("new.dev.example.com", "no host", false),
+            ("dev.example.com", "no host", false),
+            ("notdev.example.com", "wide", true),
+            ("upper.example.net", "upper", false),
+            ("x.near.example.net", "near", false),
+            ("other.example.net", "no host", true),
+        ] {
+            assert_eq!(found(&table, host, "/"), leads, "{host}");
+            assert_eq!(table.passed(host).is_some(), is_passed, "{host}");
+            assert_eq!(
+                table.has_host(host),
+                is_passed || leads != "no host",
+                "{host}"
+            );
+        }
     }
 }

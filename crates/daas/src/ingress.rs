@@ -95,6 +95,11 @@ impl Gates {
             bans: Some(bans),
             is_secure: self.shown.is_secure.clone(),
             with_addresses: vec![config.dns.zone.bare()],
+            zones: self
+                .outside(config)
+                .zones()
+                .map(ToOwned::to_owned)
+                .collect(),
             ..Settings::default()
         };
         Ok(Ingress::new(settings, dialer, tasks.clone())?)
