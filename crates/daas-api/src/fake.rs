@@ -1230,6 +1230,7 @@ impl crate::platform::Routes for FakePlatform {
             ],
             path: "/".into(),
             named: false,
+            taken: BTreeMap::new(),
             ready: vec![name("web")],
             nodes: 1,
             stand,

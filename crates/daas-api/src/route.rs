@@ -24,6 +24,10 @@ pub struct RouteView {
     pub path: String,
     /// Whether the project file names it; otherwise it follows from the service's ports.
     pub named: bool,
+    /// Hosts that another stand had first, with that stand: here they lead nowhere until it is gone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub taken: BTreeMap<String, StandName>,
     /// The nodes that are asked now. None while nobody is ready.
     #[schema(value_type = Vec<String>)]
     pub ready: Vec<NodeName>,

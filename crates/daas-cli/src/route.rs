@@ -83,18 +83,22 @@ fn table(routes: &[RouteView]) -> Table {
             .or(route.hosts.first())
             .cloned()
             .unwrap_or_else(|| "-".to_owned());
-        let ready = if route.ready.is_empty() {
+        let ready = if route.ready.is_empty() || !route.taken.is_empty() {
             Tone::Warning
         } else {
             Tone::Good
         };
+        let mut count = format!("{}/{}", route.ready.len(), route.nodes);
+        for (host, stand) in &route.taken {
+            count.push_str(&format!(", {host} is {stand}'s"));
+        }
         table.painted([
             (route.stand.to_string(), Tone::Plain),
             (route.service.clone(), Tone::Plain),
             (url, Tone::Plain),
             (route.path.clone(), Tone::Plain),
             (format!("{}/{}", route.port, route.protocol), Tone::Plain),
-            (format!("{}/{}", route.ready.len(), route.nodes), ready),
+            (count, ready),
         ]);
     }
     table

@@ -1,5 +1,6 @@
 //! Where stands answer by name: computed from records and what was seen, given to the ingress.
 
+use crate::events::HappeningRecord;
 use crate::platform::Control;
 use crate::ports::{Ports, Wish};
 use crate::record::StandRecord;
@@ -11,11 +12,11 @@ use daas_api::{
 };
 use daas_engine::dial::StandNet;
 use daas_ingress::{
-    HeaderName, HeaderValue, Mood, Route, Rules, StandRoutes, Standing, Upstream, Wait,
+    HeaderName, HeaderValue, Mood, Route, Rules, StandRoutes, Standing, TakenHost, Upstream, Wait,
 };
 use daas_model::{Health, NodeName, NodeObserved, NodeState, Protocol, RouteProtocol, StandName};
 use daas_plan::{Exposed, Power, RoutePlan, Where, plan_routes};
-use daas_store::Stored;
+use daas_store::{Batch, StoreError, Stored};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -130,6 +131,7 @@ struct Told {
     mood: Mood,
     waits: Vec<(String, String, Option<u64>)>,
     sleeps: bool,
+    since_ms: u64,
 }
 
 impl Control {
@@ -142,6 +144,7 @@ impl Control {
         drop(self.tasks.run("routes", move |shutdown| async move {
             control.sort_certificates_of_stands().await;
             let mut told: HashMap<StandName, Told> = HashMap::new();
+            let mut taken = BTreeSet::new();
             let dialer = control.engine.dialer().clone();
             let mut ports = Ports::new(
                 control.config.outside.listen.clone(),
@@ -157,6 +160,7 @@ impl Control {
                 for name in gathered(first, &mut changes) {
                     control.tell_ingress(&name, &mut told, &mut ports).await;
                 }
+                control.tell_taken(&mut taken).await;
             }
         }));
     }
@@ -214,6 +218,27 @@ impl Control {
         told.insert(name.clone(), now);
     }
 
+    /// Tells stands of their hosts that another stand had first, each once; `told` is what they know.
+    async fn tell_taken(&self, told: &mut BTreeSet<TakenHost>) {
+        let now = self.ingress.taken();
+        for host in now.difference(told) {
+            if let Err(error) = self.tell_host_taken(host).await {
+                tracing::warn!(stand = %host.stand, host = host.host, cause = %daas_model::render_chain(&error), "cannot note that a host is taken");
+            }
+        }
+        *told = now;
+    }
+
+    async fn tell_host_taken(&self, taken: &TakenHost) -> Result<(), StoreError> {
+        let TakenHost { stand, host, by } = taken;
+        let text = format!(
+            "host `{host}` stays with stand `{by}`, which was there first; routes of `{stand}` for it lead nowhere until `{by}` gives it up"
+        );
+        let event = HappeningRecord::warning(stand, "host-taken", text);
+        let batch = Batch::new().event(stand.as_str(), now_ms(), &event)?;
+        self.store.commit(batch).await.map(drop)
+    }
+
     fn told(
         &self,
         stored: &Stored<StandRecord>,
@@ -257,6 +282,7 @@ impl Control {
             mood: mood(record, status, stored.revision.0),
             waits: waits(record, status),
             sleeps: record.spec.sleep_after.is_some(),
+            since_ms: record.created_ms,
         }
     }
 
@@ -310,6 +336,7 @@ impl Control {
                 waits: waits.collect(),
             },
             sleeps: told.sleeps,
+            since_ms: told.since_ms,
         }
     }
 
@@ -360,6 +387,8 @@ impl Control {
         let record = &stored.value;
         let status = self.keep.status(&record.name);
         let outside = &self.config.outside;
+        let mut taken = self.ingress.taken();
+        taken.retain(|taken| taken.stand == record.name);
         let resolver = self.certificates.resolver();
         let of_the_world = |host: &str| resolver.is_of_the_world(host);
         self.route_plans(record)
@@ -371,18 +400,19 @@ impl Control {
                 } else {
                     plan.spec.path.as_str()
                 };
-                let urls = hosts
-                    .iter()
+                let taken = taken_of(&plan, &hosts, &taken);
+                let own = || hosts.iter().filter(|host| !taken.contains_key(*host));
+                let urls = own()
                     .filter(|host| !host.starts_with('*'))
                     .filter_map(|host| Some(format!("{}{path}", outside.url(host, of_the_world)?)));
+                let is_led = taken.is_empty() || own().next().is_some();
                 RouteView {
                     stand: record.name.clone(),
                     service: plan.spec.service.to_string(),
                     port: plan.port,
                     protocol: plan.spec.protocol,
                     urls: match plan.spec.listen {
-                        _ if plan.spec.protocol == RouteProtocol::Tls => hosts
-                            .iter()
+                        _ if plan.spec.protocol == RouteProtocol::Tls => own()
                             .filter_map(|host| Some(format!("{host}:{}", outside.https?)))
                             .collect(),
                         Some(port) if !plan.spec.protocol.is_http() => outside
@@ -394,8 +424,13 @@ impl Control {
                     },
                     path: plan.spec.path.clone(),
                     named: !record.spec.routes.is_empty(),
-                    ready: ready(record, &status, &plan).into_iter().cloned().collect(),
+                    ready: ready(record, &status, &plan)
+                        .into_iter()
+                        .filter(|_| is_led)
+                        .cloned()
+                        .collect(),
                     nodes: u32::try_from(plan.nodes.len()).unwrap_or(u32::MAX),
+                    taken,
                     hosts,
                 }
             })
@@ -435,6 +470,21 @@ impl Control {
         urls.sort_by_key(is_own);
         urls
     }
+}
+
+/// Returns the hosts of a route that another stand had first, with that stand.
+fn taken_of(
+    plan: &RoutePlan,
+    hosts: &[String],
+    taken: &BTreeSet<TakenHost>,
+) -> BTreeMap<String, StandName> {
+    let protocol = plan.spec.protocol;
+    if !protocol.is_http() && protocol != RouteProtocol::Tls {
+        return BTreeMap::new();
+    }
+    let all = taken.iter().filter(|taken| hosts.contains(&taken.host));
+    all.map(|taken| (taken.host.clone(), taken.by.clone()))
+        .collect()
 }
 
 /// Returns the ports of the host that a stand wants. Nodes in the host's network have theirs there already.

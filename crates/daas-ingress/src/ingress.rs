@@ -4,7 +4,7 @@ use crate::backend::Reach;
 use crate::front::{Listener, Workers};
 use crate::leaving::Leaving;
 use crate::proxy::Proxy;
-use crate::table::{Entry, StandRoutes, Table};
+use crate::table::{Entry, StandRoutes, Table, TakenHost};
 use crate::tls::{ChallengeAnswers, server_config};
 use crate::wire::Timers;
 use daas_engine::dial::Dialer;
@@ -224,6 +224,12 @@ impl Ingress {
     #[must_use]
     pub fn has_host(&self, host: &str) -> bool {
         self.proxy.now().has_host(host)
+    }
+
+    /// Returns the hosts that lead not to a stand whose routes name them, because another one had them first.
+    #[must_use]
+    pub fn taken(&self) -> BTreeSet<TakenHost> {
+        self.proxy.now().taken().clone()
     }
 
     /// Tells whether anything was said of a stand by [`Ingress::set`] that still holds.

@@ -51,7 +51,7 @@ pub use hyper::header::{HeaderName, HeaderValue};
 pub use ingress::{Ingress, IngressError, IsSecure, Settings, Visited};
 pub use rules::Rules;
 pub use standing::{Mood, Standing, Wait};
-pub use table::{Route, StandRoutes};
+pub use table::{Route, StandRoutes, TakenHost};
 pub use target::{TargetFault, canonical};
 pub use tls::{ChallengeAnswers, server_config};
 pub use wire::Timers;

@@ -8,7 +8,7 @@ use crate::target::is_below;
 use daas_model::{RouteProtocol, StandName};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 pub struct StandRoutes {
     /// Its routes.
     pub routes: Vec<Route>,
+    /// When it was first asked for, Unix milliseconds: of stands with the same host the first one has it.
+    pub since_ms: u64,
     /// How it is, for those who come before it is ready.
     pub standing: Standing,
     /// Whether somebody is to be told of every request, because the stand sleeps when none comes.
@@ -45,10 +47,22 @@ pub struct Route {
     pub judges: Vec<Upstream>,
 }
 
+/// A host that leads not to a stand whose routes name it, because another one had it first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TakenHost {
+    /// The stand that came later.
+    pub stand: StandName,
+    /// The host, as its routes name it.
+    pub host: String,
+    /// The stand that has it.
+    pub by: StandName,
+}
+
 /// A route in the table.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) stand: StandName,
+    since_ms: u64,
     pub(crate) standing: Arc<Standing>,
     pub(crate) sleeps: bool,
     pub(crate) route: Route,
@@ -135,6 +149,7 @@ impl Entry {
             let judges = route.judges.iter().map(&mut place).collect();
             let mut entry = Self {
                 stand: stand.clone(),
+                since_ms: wanted.since_ms,
                 standing: standing.clone(),
                 sleeps: wanted.sleeps,
                 backends,
@@ -159,6 +174,13 @@ struct Host {
     by_path: bool,
 }
 
+impl Host {
+    /// Returns whose it is: a host belongs to one stand.
+    fn stand(&self) -> Option<&StandName> {
+        self.entries.first().map(|entry| &entry.stand)
+    }
+}
+
 /// Where every host leads.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -168,6 +190,8 @@ pub(crate) struct Table {
     /// Routes of TLS that is passed on as it is, by host.
     passed: HashMap<String, Arc<Entry>>,
     passed_below: HashMap<String, Arc<Entry>>,
+    /// Hosts that lead not to a stand that names them.
+    taken: BTreeSet<TakenHost>,
     /// Our own zones: a `*.` host that begins above one of them covers no name in it.
     zones: Arc<[String]>,
 }
@@ -182,25 +206,32 @@ impl Table {
             zones: zones.clone(),
             ..Self::default()
         };
+        let by_name = |entry: &&Arc<Entry>| {
+            let protocol = entry.route.protocol;
+            protocol.is_http() || protocol == RouteProtocol::Tls
+        };
+        let mut entries: Vec<_> = entries.filter(by_name).collect();
+        // The first stand has a host; those of one moment in the order of their names.
+        entries.sort_by_key(|entry| entry.since_ms);
+        let mut holders: HashMap<&str, &StandName> = HashMap::new();
         for entry in entries {
-            if entry.route.protocol == RouteProtocol::Tls {
-                table.pass(entry);
-            }
-            if !entry.route.protocol.is_http() {
-                continue;
-            }
             for host in &entry.route.hosts {
-                let place = match host.strip_prefix('*') {
-                    Some(rest) => table.below.entry(rest.to_owned()),
-                    None => table.exact.entry(host.clone()),
-                };
-                place.or_default().entries.push(entry.clone());
+                let holder = *holders.entry(host).or_insert(&entry.stand);
+                if *holder == entry.stand {
+                    table.lead(host, entry);
+                    continue;
+                }
+                table.taken.insert(TakenHost {
+                    stand: entry.stand.clone(),
+                    host: host.clone(),
+                    by: holder.clone(),
+                });
             }
         }
         for host in table.exact.values_mut().chain(table.below.values_mut()) {
             host.by_path =
                 host.entries.len() > 1 || host.entries.iter().any(|entry| entry.route.path != "/");
-            // The longest path first, then the one that asks for most; stands in the order of their names.
+            // The longest path first, then the one that asks for most.
             host.entries.sort_by_key(|entry| {
                 let route = &entry.route;
                 (Reverse(route.path.len()), Reverse(route.headers.len()))
@@ -209,14 +240,26 @@ impl Table {
         table
     }
 
-    fn pass(&mut self, entry: &Arc<Entry>) {
-        for host in &entry.route.hosts {
+    /// Lets a host lead to a route.
+    fn lead(&mut self, host: &str, entry: &Arc<Entry>) {
+        if entry.route.protocol == RouteProtocol::Tls {
             let place = match host.strip_prefix('*') {
                 Some(rest) => self.passed_below.entry(rest.to_owned()),
-                None => self.passed.entry(host.clone()),
+                None => self.passed.entry(host.to_owned()),
             };
             place.or_insert_with(|| entry.clone());
+            return;
         }
+        let place = match host.strip_prefix('*') {
+            Some(rest) => self.below.entry(rest.to_owned()),
+            None => self.exact.entry(host.to_owned()),
+        };
+        place.or_default().entries.push(entry.clone());
+    }
+
+    /// Returns the hosts that lead not to a stand that names them, because another one had them first.
+    pub(crate) fn taken(&self) -> &BTreeSet<TakenHost> {
+        &self.taken
     }
 
     /// Tells whether any connection of TLS is passed on as it is.
@@ -239,10 +282,14 @@ impl Table {
 
     /// Finds the route of a request by its host (lower case, without port), path (canonical) and headers.
     pub(crate) fn find<'a>(&'a self, host: &str, path: &str, headers: &HeaderMap) -> Found<'a> {
-        let mut known = false;
+        let mut holder = None;
         let mut places = self.exact.get(host).into_iter().chain(self.wide(host));
         let found = places.find_map(|place| {
-            known = true;
+            let stand = place.stand()?;
+            // What its routes leave over is not for the star of another stand.
+            if *holder.get_or_insert(stand) != stand {
+                return None;
+            }
             let entry = place
                 .entries
                 .iter()
@@ -251,7 +298,7 @@ impl Table {
         });
         match found {
             Some((entry, by_path)) => Found::Route(entry, by_path),
-            None if known => Found::NoPath,
+            None if holder.is_some() => Found::NoPath,
             None => Found::NoHost,
         }
     }
@@ -406,5 +453,68 @@ mod tests {
                 "{host}"
             );
         }
+    }
+
+    #[test]
+    fn a_host_is_of_the_stand_that_had_it_first_until_that_is_gone() {
+        let name = |text: &str| StandName::parse(text).unwrap();
+        let entries = |stand: &str, since_ms, routes| {
+            let wanted = StandRoutes {
+                routes,
+                since_ms,
+                ..StandRoutes::default()
+            };
+            Entry::of(&name(stand), wanted, &[], 1)
+        };
+        let tls = |host: &str| Route {
+            protocol: RouteProtocol::Tls,
+            ..route("tls", host, "/")
+        };
+        let first = entries(
+            "shop",
+            1,
+            vec![
+                route("shop", "a.test", "/"),
+                route("shop", "*.wild.test", "/"),
+                route("shop", "part.wild.test", "/part"),
+                route("shop", "b.test", "/only"),
+                tls("sni.test"),
+            ],
+        );
+        let later = entries(
+            "f",
+            2,
+            vec![
+                route("f", "a.test", "/login"),
+                route("f", "*.wild.test", "/"),
+                route("f", "*.test", "/"),
+                route("f", "sni.test", "/"),
+                tls("a.test"),
+                tls("sni.test"),
+            ],
+        );
+        let both = Table::of(later.iter().chain(&first), &Arc::default());
+        for (host, path, leads) in [
+            ("a.test", "/login", "shop"),
+            ("x.wild.test", "/", "shop"),
+            ("part.wild.test", "/", "shop"),
+            ("b.test", "/only", "shop"),
+            ("b.test", "/other", "no path"),
+            ("c.test", "/", "f"),
+        ] {
+            assert_eq!(found(&both, host, path), leads, "{host}{path}");
+        }
+        assert!(both.passed("a.test").is_none());
+        assert_eq!(both.passed("sni.test").unwrap().stand, name("shop"));
+        let taken = |host: &str| TakenHost {
+            stand: name("f"),
+            host: host.into(),
+            by: name("shop"),
+        };
+        let all = ["*.wild.test", "a.test", "sni.test"].map(taken);
+        assert_eq!(*both.taken(), BTreeSet::from(all));
+        let alone = Table::of(later.iter(), &Arc::default());
+        assert_eq!(found(&alone, "a.test", "/login"), "f");
+        assert!(alone.taken().is_empty() && alone.passed("a.test").is_some());
     }
 }

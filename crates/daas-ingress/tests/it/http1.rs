@@ -65,6 +65,7 @@ async fn who_comes_too_early_is_told_what_is_missing_in_his_own_form() {
             routes,
             standing,
             sleeps: false,
+            ..StandRoutes::default()
         }),
     );
     let text = house.raw(&get("a.test", "/")).await;

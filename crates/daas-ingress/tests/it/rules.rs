@@ -351,6 +351,7 @@ async fn a_request_to_a_sleeping_stand_waits_until_it_is_awake() {
             routes,
             standing,
             sleeps: true,
+            ..StandRoutes::default()
         }),
     );
     let asked = ask(&house, "/", "");
@@ -389,6 +390,7 @@ async fn a_request_whose_only_node_is_replaced_waits_for_the_next_with_its_body(
             routes,
             standing,
             sleeps: false,
+            ..StandRoutes::default()
         };
         house.ingress.set(&stand(), Some(told));
     };

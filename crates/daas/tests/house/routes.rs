@@ -4,7 +4,7 @@
     reason = "the helpers of a test fail it by panicking"
 )]
 
-use crate::edge::{eventually, free_port};
+use crate::edge::{eventually, free_port, serving};
 use crate::trials::program;
 use crate::trust::image_of_python;
 use std::collections::BTreeSet;
@@ -276,4 +276,91 @@ fn root_ports_of_tcp_and_udp_lead_to_the_nodes_and_are_free_when_the_stand_is_go
         TcpListener::bind((Ipv4Addr::LOCALHOST, tcp)).ok()?;
         UdpSocket::bind((Ipv4Addr::LOCALHOST, udp)).ok()
     });
+}
+
+/// Asks for the first page of a host; returns the body and the status.
+fn page_of(port: u16, host: &str, path: &str) -> (String, u16) {
+    let resolve = format!("{host}:{port}:127.0.0.1");
+    let url = format!("http://{host}:{port}{path}");
+    let words = [
+        "--silent",
+        "--max-time",
+        "60",
+        "--write-out",
+        "\n%{http_code}",
+        "--resolve",
+        &resolve,
+        &url,
+    ];
+    let output = Command::new("curl").args(words).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (body.trim().to_owned(), status.parse().unwrap())
+}
+
+#[test]
+fn root_a_later_stand_takes_no_host_of_an_earlier_one_and_no_star_takes_our_zone() {
+    let port = free_port();
+    let bed = Bed::configured(
+        program(),
+        &format!("  spares: 0\ningress:\n  zone: dev.example.test\n  listen: ['127.0.0.1:{port}']\n  listen_tls: []\n"),
+    )
+    .unwrap();
+    let api = bed.api();
+    let up = |stand: &str, routes: &str| {
+        let text = format!("{}x-daas:\n  routes:\n{routes}", serving("web", stand));
+        api.up(stand, &bed.project(&text), 0).unwrap();
+    };
+    up(
+        "shop",
+        "    - web\n    - {service: web, host: exact.example.net}\n",
+    );
+    up(
+        "f",
+        "    - web\n    - {service: web, host: exact.example.net}\n    - {service: web, host: exact.example.net, path: /login}\n    - {service: web, host: '*.example.test'}\n",
+    );
+    let said = |host: &str| page_of(port, host, "/");
+    let is = |word: &str| (word.to_owned(), 200);
+    eventually("the star's host", || {
+        (said("other.example.test") == is("f")).then_some(())
+    });
+    assert_eq!(said("exact.example.net"), is("shop"));
+    assert_eq!(page_of(port, "exact.example.net", "/login").1, 404);
+    assert_eq!(said("web.shop.dev.example.test"), is("shop"));
+    for host in ["new.dev.example.test", "dev.example.test"] {
+        assert_eq!(said(host).1, 404, "{host}");
+    }
+    let told = eventually("the word to the later stand", || {
+        let all = bed.event_views("f").unwrap();
+        let mut taken = all.into_iter().filter(|e| e["code"] == "host-taken");
+        taken.next()
+    });
+    let told = told["message"].as_str().unwrap();
+    assert!(
+        told.contains("`exact.example.net` stays with stand `shop`"),
+        "{told}"
+    );
+    let taken = || {
+        let list = api.get("/routes").unwrap();
+        let all = list["items"].as_array().unwrap();
+        let taken = all.iter().filter(|r| r["taken"] != serde_json::Value::Null);
+        taken
+            .map(|r| {
+                assert_eq!(
+                    (&r["stand"], r["ready"].as_array().unwrap().len()),
+                    (&"f".into(), 0)
+                );
+                r["taken"].clone()
+            })
+            .collect::<Vec<_>>()
+    };
+    let by_shop = serde_json::json!({"exact.example.net": "shop"});
+    assert_eq!(taken(), [by_shop.clone(), by_shop]);
+    assert!(!bed.events("shop").unwrap().contains(&"host-taken".into()));
+    // Gone with its stand, the host leads to who had to wait.
+    api.down("shop").unwrap();
+    eventually("the host's next stand", || {
+        (said("exact.example.net") == is("f")).then_some(())
+    });
+    assert!(taken().is_empty());
 }
