@@ -1,4 +1,4 @@
-//! Requests through proxies: ours beside nginx, haproxy and caddy, in one run, one worker each, before the same back end.
+//! Requests through proxies: ours beside haproxy (as it is, and saying who came as fully as ours), nginx and caddy, in one run, one worker each, before the same back end.
 //!
 //! Contenders take turns in every round. The processor time of a request moves less with what the machine does besides than requests per second do; both are
 //! printed. Debian's wrk and h2load ask.
@@ -73,7 +73,8 @@ pub(super) fn run(rounds: usize, numbers: &[usize]) -> Result<()> {
     for routes in numbers {
         let proxies = [
             daas(&ours, &place.0, back.plain, *routes, None)?,
-            haproxy(&place.0, back.plain, *routes)?,
+            haproxy(&place.0, back.plain, *routes, false)?,
+            haproxy(&place.0, back.plain, *routes, true)?,
             nginx(&place.0, back.plain, *routes)?,
             caddy(&place.0, back.plain, *routes)?,
         ];
@@ -325,17 +326,32 @@ fn daas(
     started("daas", plain, Some(tls), child)
 }
 
-fn haproxy(place: &Path, back: SocketAddr, routes: usize) -> Result<Proxy> {
+/// What tells a node who came, in haproxy's words: as much as our ingress says, and nothing of what visitors say of themselves.
+const TESTIMONY: &str = "  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n  \
+    http-request set-header X-Forwarded-Host %[req.hdr(host)]\n  \
+    http-request set-header X-Real-IP %[src]\n  \
+    http-request set-header Forwarded for=%[src];host=\\\"%[req.hdr(host)]\\\";proto=%[ssl_fc,iif(https,http)]\n  \
+    http-request del-header X-Original-URL\n  \
+    http-request del-header X-Rewrite-URL\n  \
+    http-request del-header True-Client-IP\n";
+
+/// haproxy as the manual begins it, or one that says who came as fully as ours does.
+fn haproxy(place: &Path, back: SocketAddr, routes: usize, testifies: bool) -> Result<Proxy> {
     let (plain, tls) = (free()?, free()?);
+    let (name, testimony) = if testifies {
+        ("haproxy+", TESTIMONY)
+    } else {
+        ("haproxy", "")
+    };
     let map: String = (0..routes).map(|n| format!("r{n}.test back\n")).collect();
     std::fs::write(place.join("hosts.map"), map)?;
     let config = format!(
         "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  option http-keep-alive\n  option forwardfor\n  http-reuse always\n\
-         frontend front\n  bind {plain}\n  bind {tls} ssl crt {0}/both.pem alpn h2,http/1.1\n  use_backend %[req.hdr(host),field(1,:),lower,map({0}/hosts.map)]\n\
+         frontend front\n  bind {plain}\n  bind {tls} ssl crt {0}/both.pem alpn h2,http/1.1\n{testimony}  use_backend %[req.hdr(host),field(1,:),lower,map({0}/hosts.map)]\n\
          backend back\n  server one {back}\n",
         place.display()
     );
-    let path = place.join("haproxy.cfg");
+    let path = place.join(format!("{name}.cfg"));
     std::fs::write(&path, config)?;
     let child = Command::new("haproxy")
         .arg("-q")
@@ -345,7 +361,7 @@ fn haproxy(place: &Path, back: SocketAddr, routes: usize) -> Result<Proxy> {
         .stdin(Stdio::null())
         .spawn()
         .context("cannot run haproxy")?;
-    started("haproxy", plain, Some(tls), child)
+    started(name, plain, Some(tls), child)
 }
 
 fn nginx(place: &Path, back: SocketAddr, routes: usize) -> Result<Proxy> {
@@ -515,7 +531,7 @@ fn switched(proxy: &Proxy, place: &Path) -> Result<Shown> {
     }
     let proxy = match proxy.name {
         "daas" => daas(&build()?, &own, address, 1, None)?,
-        "haproxy" => haproxy(&own, address, 1)?,
+        "haproxy" | "haproxy+" => haproxy(&own, address, 1, proxy.name.ends_with('+'))?,
         "nginx" => nginx(&own, address, 1)?,
         _ => caddy(&own, address, 1)?,
     };
