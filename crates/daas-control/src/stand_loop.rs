@@ -195,6 +195,10 @@ impl<E: Engine> StandLoop<E> {
 impl<E: Engine> StandLoop<E> {
     /// Keeps a failure as an event, once until it is another or over.
     async fn note_failure(&self, failure: &Failure) {
+        // What is busy is over in a moment.
+        if matches!(failure.kind(), Kind::Busy { .. }) {
+            return;
+        }
         let text = failure.to_string();
         if self.live.status.borrow().told.as_ref() == Some(&text) {
             return;

@@ -174,7 +174,9 @@ impl Explain for EngineError {
             Self::Refused { failure } if matches!(failure.code.as_str(), NOT_RUNNING | FROZEN) => {
                 Kind::Conflict
             }
-            Self::Refused { failure } if failure.code == NO_PATH => Kind::NotFound,
+            Self::Refused { failure } if matches!(failure.code.as_str(), NO_PATH | NO_PROGRAM) => {
+                Kind::NotFound
+            }
             Self::Io { .. }
             | Self::Keeper { .. }
             | Self::Host { .. }
