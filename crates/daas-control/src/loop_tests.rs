@@ -59,6 +59,7 @@ fn record(stand: &str, nodes: &[&str]) -> StandRecord {
         asleep: false,
         held: BTreeSet::new(),
         asked_at_ms: 1,
+        apart: BTreeMap::new(),
         created_ms: 1,
         expires_ms: None,
         addresses: Addresses::default(),

@@ -2,7 +2,7 @@
 
 use daas_api::{MakeRequest, ProjectSource};
 use daas_engine::Pins;
-use daas_model::{Grant, NodeName, ProjectName, Span, StandId, StandName, StandSpec};
+use daas_model::{Grant, NodeName, NodeSpec, ProjectName, Span, StandId, StandName, StandSpec};
 use daas_plan::{Addresses, Power};
 use daas_store::Record;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub struct StandRecord {
     pub held: BTreeSet<NodeName>,
     /// When a person last asked for it, Unix milliseconds.
     pub asked_at_ms: u64,
+    /// Nodes that the last request was not about, and when a person asked for them before that: what failed of them is not tried again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apart: BTreeMap<NodeName, u64>,
     /// When it was first asked for, Unix milliseconds.
     pub created_ms: u64,
     /// When its time to live ends, Unix milliseconds.
@@ -48,6 +51,42 @@ pub struct StandRecord {
     /// What is still to be done once, whatever the description says; the loop clears it.
     #[serde(default)]
     pub once: Once,
+}
+
+impl StandRecord {
+    /// Notes that a person asks for all of it.
+    pub(crate) fn ask_for_all(&mut self, now_ms: u64) {
+        self.asked_at_ms = now_ms;
+        self.apart.clear();
+    }
+
+    /// Notes that a person asks for `nodes`, and so for what they depend on.
+    pub(crate) fn ask_for(&mut self, nodes: &[NodeName], now_ms: u64) {
+        let asked = self.with_dependencies(nodes);
+        for name in self.spec.nodes.keys().filter(|n| !asked.contains(*n)) {
+            self.apart.entry(name.clone()).or_insert(self.asked_at_ms);
+        }
+        self.apart.retain(|name, _| !asked.contains(name));
+        self.asked_at_ms = now_ms;
+    }
+
+    fn with_dependencies(&self, nodes: &[NodeName]) -> BTreeSet<NodeName> {
+        let mut all = BTreeSet::new();
+        let mut next: Vec<NodeName> = nodes.to_vec();
+        while let Some(name) = next.pop() {
+            if let Some(node) = self.spec.nodes.get(&name)
+                && all.insert(name)
+            {
+                let needed = |other: &NodeSpec| {
+                    let mut services = node.depends_on.iter().map(|d| &d.service);
+                    services.any(|service| *service == other.service)
+                };
+                let others = self.spec.nodes.iter().filter(|(_, other)| needed(other));
+                next.extend(others.map(|(name, _)| name.clone()));
+            }
+        }
+        all
+    }
 }
 
 /// Things that are done once and do not follow from comparing what is wanted with what is seen.

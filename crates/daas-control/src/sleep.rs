@@ -192,7 +192,7 @@ impl Control {
         why: &str,
     ) -> Result<(), Failure> {
         let record = &mut stored.value;
-        record.asked_at_ms = now_ms();
+        record.ask_for_all(now_ms());
         let batch = Batch::new()
             .put_if(name.as_str(), record, Expect::Revision(stored.revision))?
             .event(

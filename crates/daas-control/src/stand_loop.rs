@@ -394,6 +394,7 @@ impl<E: Engine> StandLoop<E> {
             power: record.power,
             held: &record.held,
             asked_at_ms: record.asked_at_ms,
+            apart: &record.apart,
             images: &images,
             addresses: &record.addresses,
         };

@@ -20,7 +20,7 @@ use daas_spec::Outcome;
 use daas_store::{Batch, EventId, Expect, Revision, Stored};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -166,6 +166,7 @@ impl Control {
             asleep: false,
             held: BTreeSet::new(),
             asked_at_ms: now,
+            apart: BTreeMap::new(),
             created_ms: before.map_or(now, |b| b.created_ms),
             expires_ms,
             addresses: assign(
@@ -338,7 +339,6 @@ impl Control {
                     format!("stand `{name}` is being thrown away"),
                 ));
             }
-            stored.value.asked_at_ms = now_ms();
             stored.value.asleep = false;
             change(&mut stored.value)?;
             let (code, text) = (
@@ -459,6 +459,11 @@ impl Control {
             Self::known_nodes(record, &request.nodes)?;
             record.grace = request.grace;
             let all = request.nodes.is_empty();
+            if all || record.power != Power::Running {
+                record.ask_for_all(now_ms());
+            } else {
+                record.ask_for(&request.nodes, now_ms());
+            }
             match action {
                 Action::Start => {
                     record.power = Power::Running;
@@ -523,6 +528,7 @@ impl Control {
         let policy = self.policy(&spec.project)?;
         crate::binds::settle(&mut spec, &source.dir, caller, &policy)?;
         self.change(caller, stand, OperationKind::Scale, at, |record| {
+            record.ask_for_all(now_ms());
             record.addresses = assign(&spec, &record.addresses)?;
             record.spec = spec.clone();
             record.source = source.clone();
@@ -636,6 +642,7 @@ impl Stands for Control {
                 return Err(Failure::new("stand-keep-volumes", Kind::Input, format!("cannot throw stand `{stand}` away and keep its volumes")).hint("`daas stand stop` ends its nodes and keeps everything; `daas stand start` brings them back"));
             }
             self.change(caller, stand, OperationKind::Down, at, |record| {
+                record.ask_for_all(now_ms());
                 record.power = Power::Gone;
                 Ok(())
             })

@@ -133,9 +133,11 @@ impl Status {
         if self.error.is_some() || !self.plan.steps.is_empty() {
             return Verdict::Running;
         }
-        if !self.plan.waiting.is_empty() {
+        // Of nodes that the request was not about nobody waits for anything.
+        let about = |node: &NodeName| !record.apart.contains_key(node);
+        if self.plan.waiting.iter().any(|waiting| about(&waiting.node)) {
             // What others wait for will not come: nobody should wait for it here.
-            return match self.stuck(record) {
+            return match self.stuck(record, about) {
                 Some(failure) => Verdict::Failed(failure),
                 None => Verdict::Running,
             };
@@ -152,16 +154,16 @@ impl Status {
             | OperationKind::Start
             | OperationKind::Restart
             | OperationKind::Resume
-            | OperationKind::Scale => self.up_verdict(record),
+            | OperationKind::Scale => self.up_verdict(record, about),
         }
     }
 
     /// Returns why the stand will not come up without a person, if so.
-    fn stuck(&self, record: &StandRecord) -> Option<Failure> {
+    fn stuck(&self, record: &StandRecord, about: impl Fn(&NodeName) -> bool) -> Option<Failure> {
+        let mut list = self.plan.stuck.iter().filter(|stuck| about(&stuck.node));
         // Whoever ran has a log; others only wait for it.
         let ran = |stuck: &&Stuck| self.observed.nodes.contains_key(&stuck.node);
-        let list = &self.plan.stuck;
-        let first = list.iter().find(ran).or(list.first())?;
+        let first = list.clone().find(ran).or_else(|| list.next())?;
         let failure = Failure::new(
             "node-failed",
             Kind::Outside,
@@ -176,11 +178,16 @@ impl Status {
         )))
     }
 
-    fn up_verdict(&self, record: &StandRecord) -> Verdict {
+    /// Tells how those nodes come up that it is `about`.
+    fn up_verdict(
+        &self,
+        record: &StandRecord,
+        about: impl Fn(&NodeName) -> bool + Copy,
+    ) -> Verdict {
         if record.power != Power::Running {
             return Verdict::Done;
         }
-        if let Some(failure) = self.stuck(record) {
+        if let Some(failure) = self.stuck(record, about) {
             return Verdict::Failed(failure);
         }
         let mut all = true;
@@ -188,7 +195,7 @@ impl Status {
             .spec
             .nodes
             .keys()
-            .filter(|n| !record.held.contains(*n))
+            .filter(|n| !record.held.contains(*n) && about(n))
         {
             let Some(node) = self.observed.nodes.get(name) else {
                 all = false;
@@ -264,7 +271,7 @@ impl Status {
                 reason,
             );
         }
-        match self.up_verdict(record) {
+        match self.up_verdict(record, |_| true) {
             Verdict::Done if self.plan.is_settled() => (StandState::Running, reason),
             Verdict::Failed(failure) => {
                 let state = if self.ready(record) > 0 {

@@ -34,6 +34,8 @@ pub struct Wanted<'a> {
     pub held: &'a BTreeSet<NodeName>,
     /// When a person last asked for the stand: what failed before is tried again. Unix milliseconds.
     pub asked_at_ms: u64,
+    /// Nodes that this was not about, and when a person asked for them before.
+    pub apart: &'a BTreeMap<NodeName, u64>,
     /// The digests of the images that are in the store.
     pub images: &'a BTreeMap<ImageName, String>,
     /// Every address.
@@ -475,12 +477,13 @@ fn start_ready(
             .nodes
             .get(name)
             .filter(|n| n.launched_from == digest);
+        let asked_at_ms = *wanted.apart.get(name).unwrap_or(&wanted.asked_at_ms);
         let first = match seen.map(|n| &n.state) {
             None => true,
             Some(NodeState::Exited {
                 code, at_ms, asked, ..
-            }) if *asked || (*code != 0 && *at_ms < wanted.asked_at_ms) => false,
-            Some(NodeState::Failed { at_ms, .. }) if *at_ms < wanted.asked_at_ms => true,
+            }) if *asked || (*code != 0 && *at_ms < asked_at_ms) => false,
+            Some(NodeState::Failed { at_ms, .. }) if *at_ms < asked_at_ms => true,
             Some(NodeState::Exited { code, oom, .. }) => {
                 if *code != 0 {
                     let how = if *oom { " (killed for memory)" } else { "" };
@@ -628,6 +631,7 @@ pub(crate) mod tests {
         addresses: Addresses,
         observed: StandObserved,
         asked_at_ms: u64,
+        apart: BTreeMap<NodeName, u64>,
         story: String,
     }
 
@@ -642,6 +646,7 @@ pub(crate) mod tests {
                 addresses,
                 observed: StandObserved::default(),
                 asked_at_ms: 0,
+                apart: BTreeMap::new(),
                 story: String::new(),
             }
         }
@@ -653,6 +658,7 @@ pub(crate) mod tests {
                     power: self.power,
                     held: &self.held,
                     asked_at_ms: self.asked_at_ms,
+                    apart: &self.apart,
                     images: &self.images,
                     addresses: &self.addresses,
                 },
@@ -821,6 +827,11 @@ pub(crate) mod tests {
         let plan = world.turn();
         assert!(plan.is_settled() && plan.stuck.len() == 2);
         world.asked_at_ms = 10;
+        let migrate = NodeName::parse("migrate").unwrap();
+        world.apart.insert(migrate, 0);
+        world.story.push_str("*** somebody else again\n");
+        world.turn();
+        world.apart.clear();
         world.story.push_str("*** up again\n");
         world.turn();
         let tail = world
@@ -829,6 +840,10 @@ pub(crate) mod tests {
             .nth(1)
             .unwrap();
         insta::assert_snapshot!(tail, @r"
+        --- plan
+        migrate is stuck: it ended with exit code 3
+        web is stuck: it depends on migrate: it ended with exit code 3
+        *** somebody else again
         --- plan
         migrate is stuck: it ended with exit code 3
         web is stuck: it depends on migrate: it ended with exit code 3

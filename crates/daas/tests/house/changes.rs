@@ -22,10 +22,11 @@ fn pid(bed: &Bed, node: &str) -> u64 {
 }
 
 fn pid_in(bed: &Bed, stand: &str, node: &str) -> u64 {
-    let view = bed.api().get(&format!("/stands/{stand}")).unwrap();
-    let nodes = view["nodes"].as_array().unwrap();
-    let node = nodes.iter().find(|n| n["name"] == node).unwrap();
-    node["pid"].as_u64().unwrap()
+    eventually("the node runs", || {
+        let view = bed.api().get(&format!("/stands/{stand}")).unwrap();
+        let nodes = view["nodes"].as_array().unwrap();
+        nodes.iter().find(|n| n["name"] == node)?["pid"].as_u64()
+    })
 }
 
 #[test]
@@ -279,5 +280,42 @@ fn root_a_user_that_is_absent_is_told_with_its_node_and_keeps_nobody_else_from_s
         assert!(text.contains(words), "{text}");
     }
     assert!(pid(&bed, "good") > 0);
+    bed.api().down("changed").unwrap();
+}
+
+#[test]
+fn root_who_asks_for_one_node_asks_nothing_of_another_that_has_failed() {
+    let bed = Bed::new(program()).unwrap();
+    let folder = tempfile::tempdir_in(bed.daemon.place()).unwrap();
+    let node = "image: trial:latest, stop_signal: SIGKILL";
+    let text = format!(
+        "name: changed\nservices:\n  bad: {{{node}, command: [/bin/busybox, sh, -c, 'echo tried; exit 3']}}\n  good: {{{node}, command: [/bin/busybox, sleep, '1000']}}\n"
+    );
+    std::fs::write(folder.path().join("compose.yaml"), text).unwrap();
+    let say = |words: &[&str]| said_in(&bed, folder.path(), words);
+    let runs = || {
+        let (_, log) = say(&["stand", "logs", "changed", "bad"]);
+        log.matches("tried").count()
+    };
+    let is_over = |count| {
+        eventually("the node that fails has ended", || {
+            let view = bed.api().get("/stands/changed").unwrap();
+            let over = view["nodes"][0]["pid"].is_null() && runs() == count;
+            over.then_some(())
+        });
+    };
+    say(&["stand", "up"]);
+    is_over(1);
+    let first = pid(&bed, "good");
+    for verb in ["restart", "stop", "start"] {
+        let (code, text) = say(&["stand", verb, "changed", "good"]);
+        assert_eq!((code, runs()), (0, 1), "{verb}: {text}");
+    }
+    assert_ne!(pid(&bed, "good"), first);
+    // Whoever asks for it, or for all, gets it tried again.
+    say(&["stand", "start", "changed", "bad"]);
+    is_over(2);
+    say(&["stand", "restart", "changed"]);
+    is_over(3);
     bed.api().down("changed").unwrap();
 }
