@@ -20,6 +20,7 @@ mod activity;
 mod backend;
 mod body;
 mod compress;
+mod cookies;
 mod forwarded;
 mod front;
 mod gathering;

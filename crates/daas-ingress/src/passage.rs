@@ -5,6 +5,7 @@ use crate::activity::Guest;
 use crate::backend::{Backend, Counted, Lent, ReachError, chain};
 use crate::body::{Answer, FrontBody, TooLarge};
 use crate::compress::{self, takes_gzip};
+use crate::cookies;
 use crate::forwarded::{strip_answer, strip_connection, testify};
 use crate::guard::{self, Said, cookie};
 use crate::page::Page;
@@ -101,6 +102,7 @@ impl Passage<'_> {
             .sticky
             .then(|| cookie(&parts.headers, NODE).map(str::to_owned));
         strip_connection(&mut parts.headers);
+        cookies::join(&mut parts.headers);
         testify(&mut parts.headers, self.visit, &wanted.authority, ip);
         if let Some(auth) = &rules.forward_auth {
             self.judge(auth, parts, wanted).await?;

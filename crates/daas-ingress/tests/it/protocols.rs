@@ -104,6 +104,27 @@ async fn curl_speaks_http1_and_http2_over_tls_and_http2_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cookies_that_http2_has_split_reach_the_node_as_one() {
+    let (house, back) = (House::new(), Back::new(OK).await);
+    house.set(vec![house.route("a.test", &[back.address])]);
+    let arguments = [
+        "--http2-prior-knowledge",
+        "--header",
+        "Cookie: session=abc",
+        "--header",
+        "Cookie: theme=dark",
+    ];
+    assert_eq!(curl(&house, &arguments, "http", "/").await, "ok");
+    let head = back.heads()[0].to_lowercase();
+    assert!(
+        head.contains("\r\ncookie: session=abc; theme=dark\r\n")
+            && head.matches("cookie:").count() == 1,
+        "{head}"
+    );
+    house.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_flow_both_ways_after_a_switch_of_the_protocol() {
     let house = House::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
