@@ -115,13 +115,20 @@ pub(crate) fn client(visit: &Visit, headers: &HeaderMap, trusted: &[Subnet]) -> 
     visitor(peer, said.filter_map(|value| value.to_str().ok()), trusted)
 }
 
+/// Returns what was said of the addresses before: several lines are one list (RFC 9110 section 5.3), as [`client`] reads them.
+fn said_for(headers: &HeaderMap) -> Option<String> {
+    let said = headers.get_all(&FOR).iter();
+    let all: Vec<&str> = said.filter_map(|value| value.to_str().ok()).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
 /// Says who came, by which way, for which host (`X-Forwarded-*`, `X-Real-IP`, and `Forwarded` of RFC 7239).
 ///
 /// What the visitor said about that himself is taken off, unless he is a trusted proxy: then it is continued.
 pub(crate) fn testify(headers: &mut HeaderMap, visit: &Visit, host: &HeaderValue, client: IpAddr) {
     let (mut before, mut proto, mut outer_host) = (None, None, None);
     if visit.trusted {
-        before = headers.get(&FOR).cloned();
+        before = said_for(headers);
         proto = headers
             .get(&PROTO)
             .filter(|v| *v == "http" || *v == "https")
@@ -139,7 +146,7 @@ pub(crate) fn testify(headers: &mut HeaderMap, visit: &Visit, host: &HeaderValue
         }
     }
     let chain = before.and_then(|list| {
-        let text = format!("{}, {}", list.to_str().ok()?, visit.address.to_str().ok()?);
+        let text = format!("{list}, {}", visit.address.to_str().ok()?);
         HeaderValue::try_from(text).ok()
     });
     let forwarded = visit.forwarded(host);
@@ -221,5 +228,21 @@ mod tests {
                 &HeaderValue::from_static("10.0.0.9")
             )
         );
+    }
+
+    #[test]
+    fn what_a_proxy_says_in_several_lines_is_one_list() {
+        let host = HeaderValue::from_static("a.test");
+        let proxy = Visit::new("192.0.2.1:5".parse().unwrap(), false, true);
+        let mut map = HeaderMap::new();
+        for line in ["66.66.66.66", "10.0.0.9"] {
+            map.append(FOR, HeaderValue::from_static(line));
+        }
+        let trusted = [Subnet::parse("192.0.2.0/24").unwrap()];
+        let ip = client(&proxy, &map, &trusted);
+        testify(&mut map, &proxy, &host, ip);
+        let said: Vec<_> = map.get_all(&FOR).iter().collect();
+        assert_eq!(said, ["66.66.66.66, 10.0.0.9, 192.0.2.1"]);
+        assert_eq!(map["x-real-ip"], "10.0.0.9");
     }
 }
