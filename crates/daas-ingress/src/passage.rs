@@ -180,9 +180,6 @@ impl Passage<'_> {
         parts: &mut Parts,
         wanted: &Wanted,
     ) -> Result<(), Refused> {
-        for name in &auth.copy_headers {
-            parts.headers.remove(name.as_str());
-        }
         let Some(judge) = self.entry.judges.first() else {
             return Err(self.not_ready());
         };
@@ -220,11 +217,13 @@ impl Passage<'_> {
             )));
         }
         for name in &auth.copy_headers {
-            if let (Ok(name), Some(value)) = (
-                HeaderName::from_bytes(name.as_bytes()),
-                answer.headers().get(name.as_str()),
-            ) {
-                parts.headers.insert(name, value.clone());
+            let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+                continue;
+            };
+            // What the visitor said under this name was for the judge only.
+            match answer.headers().get(&name) {
+                Some(value) => drop(parts.headers.insert(name, value.clone())),
+                None => drop(parts.headers.remove(name)),
             }
         }
         Ok(())

@@ -189,26 +189,33 @@ async fn a_judge_is_asked_and_his_headers_go_on() {
         service: ServiceName::parse("auth").unwrap(),
         port: 1,
         path: "/check".into(),
-        copy_headers: vec!["x-user".into()],
+        copy_headers: vec!["x-user".into(), "authorization".into()],
     });
     let mut route = ruled(&house, &back, &spec);
     route.judges = vec![house.upstream(yes.address)];
     house.set(vec![route.clone()]);
     assert!(
-        ask(&house, "/p?q=r", "X-User: root\r\nCookie: s=1\r\n")
-            .await
-            .starts_with("HTTP/1.1 200")
+        ask(
+            &house,
+            "/p?q=r",
+            "X-User: root\r\nAuthorization: Basic YTpi\r\nCookie: s=1\r\n"
+        )
+        .await
+        .starts_with("HTTP/1.1 200")
     );
     let asked = &yes.heads()[0];
     assert!(
         asked.starts_with("GET /check HTTP/1.1\r\n")
             && asked.contains("x-forwarded-uri: /p?q=r\r\n")
-            && asked.to_lowercase().contains("cookie: s=1\r\n"),
+            && asked.to_lowercase().contains("cookie: s=1\r\n")
+            && asked.contains("authorization: Basic YTpi\r\n"),
         "{asked}"
     );
     let head = &back.heads()[0];
     assert!(
-        head.contains("x-user: ann\r\n") && !head.contains("root"),
+        head.contains("x-user: ann\r\n")
+            && !head.contains("root")
+            && !head.contains("authorization"),
         "{head}"
     );
     route.judges = vec![house.upstream(no.address)];
