@@ -29,7 +29,7 @@ pub(crate) fn ask(
     rules: &Rules,
     visit: &Visit,
     ip: IpAddr,
-    headers: &mut HeaderMap,
+    headers: &HeaderMap,
     path: &str,
     query: Option<&str>,
 ) -> Said {
@@ -90,10 +90,15 @@ pub(crate) fn ask(
                 Said::Answer(answer)
             };
         }
-        // They are for this door, and nobody behind it needs them.
-        headers.remove(AUTHORIZATION);
     }
     Said::Pass
+}
+
+/// Takes off what was for the guards of a route and is for nobody behind them.
+pub(crate) fn forget(rules: &Rules, headers: &mut HeaderMap) {
+    if !rules.basic_auth.is_empty() {
+        headers.remove(AUTHORIZATION);
+    }
 }
 
 /// Returns what whoever has not opened the link gets, or whoever opens it just now.

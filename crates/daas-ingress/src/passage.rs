@@ -7,7 +7,7 @@ use crate::body::{Answer, FrontBody, TooLarge};
 use crate::compress::{self, takes_gzip};
 use crate::cookies;
 use crate::forwarded::{strip_answer, strip_connection, testify};
-use crate::guard::{self, Said, cookie};
+use crate::guard::{self, cookie};
 use crate::page::Page;
 use crate::proxy::{Proxy, Refused, Wanted, ambiguous};
 use crate::rules::Change;
@@ -58,6 +58,7 @@ pub(crate) struct Passage<'a> {
 }
 
 impl Passage<'_> {
+    /// Sends on a request that the guards have let pass.
     pub(crate) async fn pass(
         &self,
         parts: &mut Parts,
@@ -68,23 +69,7 @@ impl Passage<'_> {
     ) -> Result<Response<Answer>, Refused> {
         let rules = &*self.entry.route.rules;
         let query = parts.uri.query();
-        match guard::ask(
-            rules,
-            self.visit,
-            ip,
-            &mut parts.headers,
-            &wanted.path,
-            query,
-        ) {
-            Said::Pass => {}
-            Said::Answer(answer) => return Err(Refused::Answer(answer)),
-            Said::Failed(answer) => {
-                self.proxy
-                    .failed(ip, "wrong password or link of a stand")
-                    .await;
-                return Err(Refused::Answer(answer));
-            }
-        }
+        guard::forget(rules, &mut parts.headers);
         if let Some(redirect) = &rules.redirect {
             return Ok(redirected(redirect, self.rest(wanted), query));
         }

@@ -5,6 +5,7 @@ use crate::activity::Guest;
 use crate::backend::Reach;
 use crate::body::Answer;
 use crate::forwarded::client;
+use crate::guard::{self, Said};
 use crate::host::{host_of, without_address};
 use crate::page::{Page, takes_html};
 use crate::passage::Passage;
@@ -198,6 +199,8 @@ impl Proxy {
         if let Some(away) = self.to_tls(visit, &wanted, parts) {
             return Ok(away);
         }
+        // Who is refused wakes nobody, and keeps nobody awake.
+        self.guard(&entry, visit, parts, &wanted, ip).await?;
         if entry.sleeps {
             *guest = Some(Guest::new(&entry.activity));
             if entry.is_waking()
@@ -207,7 +210,11 @@ impl Proxy {
             }
         }
         if entry.is_waking() || entry.is_between() {
+            let asked = entry.route.rules.clone();
             (entry, by_path) = self.wait(entry, by_path, &wanted, parts).await?;
+            if !Arc::ptr_eq(&asked, &entry.route.rules) {
+                self.guard(&entry, visit, parts, &wanted, ip).await?;
+            }
         }
         let passage = Passage {
             proxy: self,
@@ -216,6 +223,27 @@ impl Proxy {
             by_path,
         };
         passage.pass(parts, body, &wanted, ip, access).await
+    }
+
+    /// Asks the guards of a route that need no node.
+    async fn guard(
+        &self,
+        entry: &Entry,
+        visit: &Visit,
+        parts: &Parts,
+        wanted: &Wanted,
+        ip: IpAddr,
+    ) -> Result<(), Refused> {
+        let rules = &entry.route.rules;
+        let query = parts.uri.query();
+        match guard::ask(rules, visit, ip, &parts.headers, &wanted.path, query) {
+            Said::Pass => Ok(()),
+            Said::Answer(answer) => Err(Refused::Answer(answer)),
+            Said::Failed(answer) => {
+                self.failed(ip, "wrong password or link of a stand").await;
+                Err(Refused::Answer(answer))
+            }
+        }
     }
 
     /// Counts a failure of a visitor, and waits as long as he shall.

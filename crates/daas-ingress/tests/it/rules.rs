@@ -351,7 +351,11 @@ async fn a_request_to_a_sleeping_stand_waits_until_it_is_awake() {
         mood: Mood::Asleep,
         waits: Vec::new(),
     };
-    let routes = vec![house.route("a.test", &[])];
+    let mut shut = spec();
+    shut.basic_auth = [("ann".into(), "secret".into())].into();
+    let mut guarded = house.route("b.test", &[]);
+    guarded.rules = Arc::new(Rules::of(&shut));
+    let routes = vec![house.route("a.test", &[]), guarded];
     house.ingress.set(
         &stand(),
         Some(StandRoutes {
@@ -361,6 +365,13 @@ async fn a_request_to_a_sleeping_stand_waits_until_it_is_awake() {
             ..StandRoutes::default()
         }),
     );
+    // Whom a guard refuses wakes nobody, and counts for no visit.
+    let refused = house
+        .raw(b"GET / HTTP/1.1\r\nHost: b.test\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    assert_eq!(called.load(Ordering::SeqCst), 0);
+    assert!(house.ingress.last_visit(&stand()).is_none());
     let asked = ask(&house, "/", "");
     let wake = async {
         while called.load(Ordering::SeqCst) == 0 {
