@@ -113,6 +113,7 @@ struct ToldRoute {
     hosts: Vec<String>,
     places: Vec<Place>,
     judges: Vec<Place>,
+    stopped: bool,
 }
 
 /// Where a node that is asked answers.
@@ -272,6 +273,7 @@ impl Control {
                     places: answering.map(|at| place(at, plan.port)).collect(),
                     judges: judges.map(|at| place(at, port_of_judges)).collect(),
                     hosts: self.config.outside.hosts(&plan),
+                    stopped: is_stopped(record, &plan.nodes) || is_stopped(record, &plan.judges),
                     plan,
                 }
             })
@@ -310,6 +312,7 @@ impl Control {
                 rules: Arc::new(Rules::of(spec)),
                 protocol: spec.protocol,
                 upstreams: route.places.iter().filter_map(&upstream).collect(),
+                stopped: route.stopped,
                 judges: route
                     .judges
                     .iter()
@@ -551,6 +554,11 @@ fn ready<'a>(record: &StandRecord, status: &Status, plan: &'a RoutePlan) -> Vec<
     } else {
         well
     }
+}
+
+/// Tells whether a person has stopped each of these nodes.
+fn is_stopped(record: &StandRecord, nodes: &[(NodeName, Where)]) -> bool {
+    !nodes.is_empty() && nodes.iter().all(|(node, _)| record.held.contains(node))
 }
 
 fn is_running(node: &NodeObserved) -> bool {

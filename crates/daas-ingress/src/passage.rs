@@ -276,7 +276,16 @@ impl Passage<'_> {
     fn not_ready(&self) -> Refused {
         let standing = &self.entry.standing;
         let name = self.entry.stand.as_str();
+        let waits = match standing.mood {
+            Mood::Up | Mood::Starting => !self.entry.route.stopped,
+            Mood::Asleep => true,
+            Mood::Stopped | Mood::Paused | Mood::Failed | Mood::Leaving => false,
+        };
         let (code, title) = match standing.mood {
+            Mood::Up | Mood::Starting if !waits => (
+                "service-stopped",
+                format!("503: {} of {name} is stopped", self.entry.route.service),
+            ),
             Mood::Up | Mood::Starting => {
                 ("stand-starting", format!("503: {name} is not ready yet"))
             }
@@ -288,7 +297,7 @@ impl Passage<'_> {
         };
         let mut page = Page::new(StatusCode::SERVICE_UNAVAILABLE, code, title);
         page.lines = standing.sentences(name);
-        page.again = matches!(standing.mood, Mood::Up | Mood::Starting | Mood::Asleep).then_some(1);
+        page.again = waits.then_some(1);
         page.into()
     }
 

@@ -45,6 +45,8 @@ pub struct Route {
     pub upstreams: Vec<Upstream>,
     /// The nodes that are asked whether a request may pass, where the rules say so.
     pub judges: Vec<Upstream>,
+    /// Whether a person has stopped all of its nodes, or of its judges: nobody waits for them.
+    pub stopped: bool,
 }
 
 /// A host that leads not to a stand whose routes name it, because another one had it first.
@@ -88,7 +90,8 @@ impl Entry {
     /// Tells whether it has no node to ask because the one that it had is being replaced, or is coming up again.
     pub(crate) fn is_between(&self) -> bool {
         let lately = |since: Instant| since.elapsed() < REPLACED;
-        self.bereft.is_some_and(lately)
+        !self.route.stopped
+            && self.bereft.is_some_and(lately)
             && matches!(self.standing.mood, Mood::Up | Mood::Starting)
             && self.route.rules.redirect.is_none()
     }
@@ -368,6 +371,7 @@ mod tests {
             protocol: RouteProtocol::Http,
             upstreams: Vec::new(),
             judges: Vec::new(),
+            stopped: false,
         }
     }
 

@@ -111,6 +111,7 @@ async fn serve(
             protocol: RouteProtocol::Http,
         }],
         judges: Vec::new(),
+        stopped: false,
     });
     let routes = StandRoutes {
         routes: routes.collect(),

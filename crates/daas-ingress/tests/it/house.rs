@@ -59,6 +59,7 @@ impl House {
             protocol: RouteProtocol::Http,
             upstreams: upstreams.iter().map(|a| self.upstream(*a)).collect(),
             judges: Vec::new(),
+            stopped: false,
         }
     }
 

@@ -431,6 +431,18 @@ async fn a_request_whose_only_node_is_replaced_waits_for_the_next_with_its_body(
     // A person stopped it: nobody waits for that.
     with(Mood::Stopped, &[]);
     assert!(house.raw(post).await.starts_with("HTTP/1.1 503"));
+    // Nor if he stopped this one node of a stand that goes on.
+    with(Mood::Up, &[second.address]);
+    let mut stopped = house.route("a.test", &[]);
+    stopped.stopped = true;
+    house.set(vec![stopped]);
+    let answer = house.raw(post).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 503")
+            && answer.contains("503: web of shop-7 is stopped")
+            && !answer.contains("retry-after"),
+        "{answer}"
+    );
     // And a stand that goes away leaves nobody waiting.
     with(Mood::Up, &[second.address]);
     with(Mood::Up, &[]);
