@@ -1,6 +1,7 @@
 //! Who may pass: addresses, rates, links, passwords.
 
 use crate::body::Answer;
+use crate::cookies;
 use crate::page::Page;
 use crate::rules::{Rules, sum};
 use crate::visit::Visit;
@@ -99,6 +100,8 @@ pub(crate) fn forget(rules: &Rules, headers: &mut HeaderMap) {
     if !rules.basic_auth.is_empty() {
         headers.remove(AUTHORIZATION);
     }
+    // The cookie of a link is sent to the whole host, other routes too.
+    cookies::forget(headers, KEY);
 }
 
 /// Returns what whoever has not opened the link gets, or whoever opens it just now.

@@ -150,6 +150,8 @@ async fn strangers_do_not_pass_passwords_links_addresses_and_rates() {
             .await
             .starts_with("HTTP/1.1 200")
     );
+    let head = back.heads().pop().unwrap().to_lowercase();
+    assert!(head.contains("cookie: x=y\r\n"), "{head}");
 
     let mut from_afar = spec();
     from_afar.allow = vec![Subnet::parse("10.0.0.0/8").unwrap()];
