@@ -100,6 +100,7 @@ fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Form {
     Html,
     Json,
@@ -107,25 +108,63 @@ enum Form {
 }
 
 impl Form {
-    /// Looks only at which of the two forms is named first: browsers name HTML before all, programs name JSON or nothing.
+    /// Takes the form that the visitor wants most (RFC 9110 section 12.5.1), of equals the first: browsers name HTML before all, programs
+    /// name JSON or nothing.
     fn of(headers: &HeaderMap) -> Self {
-        let accept = headers
-            .get(ACCEPT)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default();
-        for part in accept.split(',') {
-            match part.split(';').next().unwrap_or_default().trim() {
-                "text/html" | "application/xhtml+xml" => return Self::Html,
-                "application/json" | "application/problem+json" => return Self::Json,
-                "text/plain" => return Self::Text,
-                _ => {}
+        let all = headers.get_all(ACCEPT).iter();
+        let parts = all
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','));
+        let mut best = (Self::Text, 0.0);
+        for part in parts {
+            let mut words = part.split(';').map(str::trim);
+            let form = match words.next().unwrap_or_default() {
+                "text/html" | "application/xhtml+xml" => Self::Html,
+                "application/json" | "application/problem+json" => Self::Json,
+                "text/plain" => Self::Text,
+                _ => continue,
+            };
+            let weight = words
+                .find_map(|word| word.strip_prefix("q=")?.parse::<f32>().ok())
+                .unwrap_or(1.0);
+            if weight > best.1 {
+                best = (form, weight);
             }
         }
-        Self::Text
+        best.0
     }
 }
 
 /// Tells whether the visitor shows pages.
 pub(crate) fn takes_html(headers: &HeaderMap) -> bool {
     matches!(Form::of(headers), Form::Html)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_is_the_one_that_is_wanted_most() {
+        for (accept, form) in [
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                Form::Html,
+            ),
+            ("application/json;q=0.1, text/html", Form::Html),
+            ("text/html;q=0", Form::Text),
+            (
+                "text/html;level=1;q=0.2, application/json; q=0.3",
+                Form::Json,
+            ),
+            ("application/json, text/html", Form::Json),
+            ("text/plain, text/html", Form::Text),
+            ("*/*", Form::Text),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(Form::of(&headers), form, "{accept}");
+        }
+        assert_eq!(Form::of(&HeaderMap::new()), Form::Text);
+    }
 }
