@@ -59,11 +59,24 @@ pub(crate) fn is_worth(headers: &HeaderMap) -> bool {
         && !headers.contains_key(CONTENT_RANGE)
 }
 
+/// Says in the head that another visitor may get another form of this answer, for caches on the way (RFC 9110 section 12.5.5).
+pub(crate) fn vary(headers: &mut HeaderMap) {
+    let is_said = |value: &HeaderValue| {
+        let mut names = value.as_bytes().split(|byte| *byte == b',');
+        names.any(|name| {
+            let name = name.trim_ascii();
+            name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding")
+        })
+    };
+    if !headers.get_all(VARY).iter().any(is_said) {
+        headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+}
+
 /// Says in the head what happens to the body.
 pub(crate) fn announce(headers: &mut HeaderMap) {
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    headers.append(VARY, HeaderValue::from_static("accept-encoding"));
     // Other bytes: the same thing only in meaning (RFC 9110 section 8.8.1).
     if let Some(tag) = headers
         .get(ETAG)

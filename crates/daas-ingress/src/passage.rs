@@ -138,10 +138,15 @@ impl Passage<'_> {
         if stuck.is_some_and(|stuck| stuck.as_deref() != Some(&backend.mark)) {
             stick(response.headers_mut(), &backend.mark);
         }
-        if squeeze && response.status() == StatusCode::OK && compress::is_worth(response.headers())
+        if rules.compress
+            && response.status() == StatusCode::OK
+            && compress::is_worth(response.headers())
         {
-            compress::announce(response.headers_mut());
-            return Ok(response.map(|body| Answer::back(body, lent).squeezed()));
+            compress::vary(response.headers_mut());
+            if squeeze {
+                compress::announce(response.headers_mut());
+                return Ok(response.map(|body| Answer::back(body, lent).squeezed()));
+            }
         }
         Ok(response.map(|body| Answer::back(body, lent)))
     }

@@ -312,6 +312,8 @@ async fn texts_are_made_smaller_for_those_who_take_it() {
     house.set(vec![ruled(&house, &back, &spec)]);
     let plain = ask(&house, "/", "").await;
     assert!(plain.len() > 20000 && !plain.contains("content-encoding"));
+    // A cache on the way must not give one visitor what was for another.
+    assert!(plain.contains("vary: accept-encoding\r\n"), "{plain:.300}");
     let port = house.address.port();
     let output = tokio::task::spawn_blocking(move || {
         let mut curl = std::process::Command::new("curl");
