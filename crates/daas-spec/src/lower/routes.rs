@@ -34,7 +34,9 @@ pub(super) fn routes(desk: &mut Desk<'_, '_>, node: &Node) -> Vec<RouteSpec> {
         let Some(route) = route(desk, item) else {
             continue;
         };
-        for key in keys(&route) {
+        // Hosts that are none have been told already; the route does not answer at the usual names instead.
+        let is_named = !route.hosts.is_empty() || !names_hosts(item);
+        for key in keys(&route).into_iter().filter(|_| is_named) {
             if !seen.insert(key.clone()) {
                 desk.report().error(
                     item.at,
@@ -47,6 +49,12 @@ pub(super) fn routes(desk: &mut Desk<'_, '_>, node: &Node) -> Vec<RouteSpec> {
         routes.push(route);
     }
     routes
+}
+
+/// Tells whether a route says at which hosts it answers.
+fn names_hosts(item: &Node) -> bool {
+    item.as_map()
+        .is_some_and(|map| map.get("host").or_else(|| map.get("hosts")).is_some())
 }
 
 /// Returns what no two routes may have in common.
@@ -473,6 +481,7 @@ fn redirect(desk: &mut Desk<'_, '_>, node: &Node) -> Option<Redirect> {
         || target.starts_with("https://")
         || target.starts_with("http://");
     if !fits
+        || target.contains("$path")
         || !to
             .bytes()
             .all(|b| (0x21..=0x7e).contains(&b) && b != b'\\' && b != b'"')

@@ -107,6 +107,10 @@ fn every_fault_of_a_route_has_a_place_and_a_hint() {
             "route-port",
         ),
         ("{service: web, tls: true}", "key-unknown"),
+        (
+            "{service: web, redirect: 'https://a.test/$$path/more'}",
+            "route-redirect",
+        ),
     ] {
         let outcome = read(&project(&format!("    - {route}\n")));
         let found = outcome.diagnostics.iter().find(|d| d.code == code);
@@ -117,4 +121,8 @@ fn every_fault_of_a_route_has_a_place_and_a_hint() {
     }
     let twice = read(&project("    - web\n    - {service: web, path: /}\n"));
     assert!(twice.diagnostics.iter().any(|d| d.code == "route-twice"));
+    // Two hosts that are none are told as that, and not as one place.
+    let faulty = "    - {service: web, host: 'a b'}\n    - {service: web, host: 'c d'}\n";
+    let faulty = read(&project(faulty));
+    assert_eq!(faulty.diagnostics.len(), 2, "{:?}", faulty.diagnostics);
 }
