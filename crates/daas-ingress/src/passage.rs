@@ -455,6 +455,9 @@ impl Passage<'_> {
 
     fn broken(&self, backend: &Backend, error: &hyper::Error) -> Refused {
         let (stand, node) = (&self.entry.stand, &backend.upstream.node);
+        if error.is_parse() {
+            return self.malformed(backend, error);
+        }
         tracing::debug!(%stand, %node, cause = %chain(error), "a node broke off");
         let page = Page::new(
             StatusCode::BAD_GATEWAY,
@@ -462,6 +465,22 @@ impl Passage<'_> {
             format!("502: {node} of {stand} broke off"),
         );
         page.line(format!("{node} of {stand} ended the connection without an answer; `daas stand logs {stand} {node}` may say why")).into()
+    }
+
+    fn malformed(&self, backend: &Backend, error: &hyper::Error) -> Refused {
+        let (stand, node) = (&self.entry.stand, &backend.upstream.node);
+        tracing::debug!(%stand, %node, cause = %chain(error), "a node's answer is no HTTP");
+        let page = Page::new(
+            StatusCode::BAD_GATEWAY,
+            "node-malformed",
+            format!("502: {node} of {stand} gave an answer that is no HTTP"),
+        );
+        page.line(format!(
+            "the head of the answer of {node} cannot be read ({}); does its port {} speak HTTP, and without TLS?",
+            chain(error),
+            backend.upstream.address.port()
+        ))
+        .into()
     }
 
     fn too_late(&self, backend: &Backend, after: Duration) -> Refused {

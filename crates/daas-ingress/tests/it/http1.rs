@@ -127,3 +127,22 @@ async fn a_request_that_can_be_sent_twice_survives_a_node_that_hangs_up() {
     task.abort();
     house.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_no_http_is_told_as_that() {
+    let house = House::new();
+    for words in [
+        "what do you want?\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nBad Name: 1\r\nContent-Length: 2\r\n\r\nok",
+    ] {
+        let back = Back::new(words).await;
+        house.set(vec![house.route("a.test", &[back.address])]);
+        let answer = house.raw(&get("a.test", "/")).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 502") && answer.contains("x-daas-error: node-malformed"),
+            "{words:?}: {answer}"
+        );
+    }
+    house.end().await;
+}
