@@ -5,7 +5,7 @@ use daas_model::{Subnet, visitor};
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -122,6 +122,34 @@ fn said_for(headers: &HeaderMap) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
+/// Returns what a trusted proxy told, with our word behind it, in the form of RFC 7239 section 4.
+///
+/// A `Forwarded` that came along is not continued: proxies that know the other headers only let pass what a visitor wrote there. Host and protocol
+/// stand in each element, for some take them from the first and some from the last.
+fn retold(chain: &HeaderValue, host: &HeaderValue, proto: &HeaderValue) -> Option<HeaderValue> {
+    let (host, proto) = (host.to_str().ok()?, proto.to_str().ok()?);
+    // Within quotes these two mean something.
+    let host = if host.contains(['"', '\\']) {
+        String::new()
+    } else {
+        format!(";host=\"{host}\"")
+    };
+    let element = |text: &str| {
+        let node = match text.trim().parse::<IpAddr>() {
+            Ok(IpAddr::V4(v4)) => v4.to_string(),
+            Ok(IpAddr::V6(v6)) => format!("\"[{v6}]\""),
+            // An address with a port is one more way to write it.
+            Err(_) => match text.trim().parse::<SocketAddr>() {
+                Ok(at) => format!("\"{at}\""),
+                Err(_) => "unknown".to_owned(),
+            },
+        };
+        format!("for={node}{host};proto={proto}")
+    };
+    let all: Vec<String> = chain.to_str().ok()?.split(',').map(element).collect();
+    HeaderValue::try_from(all.join(", ")).ok()
+}
+
 /// Says who came, by which way, for which host (`X-Forwarded-*`, `X-Real-IP`, and `Forwarded` of RFC 7239).
 ///
 /// What the visitor said about that himself is taken off, unless he is a trusted proxy: then it is continued.
@@ -149,18 +177,19 @@ pub(crate) fn testify(headers: &mut HeaderMap, visit: &Visit, host: &HeaderValue
         let text = format!("{list}, {}", visit.address.to_str().ok()?);
         HeaderValue::try_from(text).ok()
     });
-    let forwarded = visit.forwarded(host);
     let real = if visit.trusted {
         HeaderValue::try_from(client.to_string()).unwrap_or_else(|_| visit.address.clone())
     } else {
         visit.address.clone()
     };
-    headers.insert(FOR, chain.unwrap_or_else(|| visit.address.clone()));
-    headers.insert(
-        PROTO,
-        proto.unwrap_or(HeaderValue::from_static(visit.scheme())),
-    );
-    headers.insert(HOST, outer_host.unwrap_or_else(|| host.clone()));
+    let chain = chain.unwrap_or_else(|| visit.address.clone());
+    let proto = proto.unwrap_or(HeaderValue::from_static(visit.scheme()));
+    let outer_host = outer_host.unwrap_or_else(|| host.clone());
+    let retold = visit.trusted.then(|| retold(&chain, &outer_host, &proto));
+    let forwarded = retold.flatten().unwrap_or_else(|| visit.forwarded(host));
+    headers.insert(FOR, chain);
+    headers.insert(PROTO, proto);
+    headers.insert(HOST, outer_host);
     headers.insert(REAL, real);
     headers.insert(FORWARDED, forwarded);
 }
@@ -244,5 +273,32 @@ mod tests {
         let said: Vec<_> = map.get_all(&FOR).iter().collect();
         assert_eq!(said, ["66.66.66.66, 10.0.0.9, 192.0.2.1"]);
         assert_eq!(map["x-real-ip"], "10.0.0.9");
+    }
+
+    #[test]
+    fn forwarded_says_the_same_as_the_other_headers() {
+        let host = HeaderValue::from_static("a.test");
+        let proxy = Visit::new("192.0.2.1:5".parse().unwrap(), false, true);
+        let trusted = [Subnet::parse("192.0.2.0/24").unwrap()];
+        let mut map = headers(&[
+            ("x-forwarded-for", "no address, 2001:db8::9, 9.9.9.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "b.test"),
+            ("forwarded", "for=6.6.6.6;host=evil.test"),
+        ]);
+        let ip = client(&proxy, &map, &trusted);
+        testify(&mut map, &proxy, &host, ip);
+        let rest = "host=\"b.test\";proto=https";
+        let wanted = ["unknown", "\"[2001:db8::9]\"", "9.9.9.9", "192.0.2.1"]
+            .map(|node| format!("for={node};{rest}"))
+            .join(", ");
+        assert_eq!(map["forwarded"], wanted);
+        let mut map = headers(&[("x-forwarded-proto", "https")]);
+        let ip = client(&proxy, &map, &trusted);
+        testify(&mut map, &proxy, &host, ip);
+        assert_eq!(
+            map["forwarded"],
+            "for=192.0.2.1;host=\"a.test\";proto=https"
+        );
     }
 }
