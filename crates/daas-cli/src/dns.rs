@@ -29,8 +29,8 @@ pub(crate) enum DnsVerb {
         /// Its type: A, AAAA, CNAME, TXT, MX, SRV, CAA, ...
         #[arg(value_name = "TYPE")]
         kind: String,
-        /// Its data, as in a zone file; names are whole names.
-        #[arg(required = true, num_args = 1.., allow_hyphen_values = true)]
+        /// Its data, as in a zone file; names are whole names. Words that begin with a dash stand behind `--`.
+        #[arg(required = true, num_args = 1.., allow_negative_numbers = true)]
         data: Vec<String>,
         /// How long others may keep it, in seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 300)]
@@ -44,8 +44,8 @@ pub(crate) enum DnsVerb {
         /// The type.
         #[arg(value_name = "TYPE")]
         kind: String,
-        /// The data of one record; all of the type without.
-        #[arg(num_args = 0.., allow_hyphen_values = true)]
+        /// The data of one record; all of the type without. Words that begin with a dash stand behind `--`.
+        #[arg(num_args = 0.., allow_negative_numbers = true)]
         data: Vec<String>,
     },
     /// Lists the keys of signed zones and what the zone above shall have of them, or rolls them.
@@ -236,6 +236,39 @@ fn table(records: &[RecordView]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_behind_the_data_are_options_and_data_with_a_dash_stand_behind_two() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(subcommand)]
+            verb: DnsVerb,
+        }
+        let read = |words: &str| {
+            let words = ["dns"].into_iter().chain(words.split(' '));
+            match <Line as clap::Parser>::try_parse_from(words).map(|line| line.verb) {
+                Ok(DnsVerb::Add { data, ttl, .. }) => Ok((data.join(" "), ttl)),
+                Ok(DnsVerb::Remove { data, .. }) => Ok((data.join(" "), 0)),
+                Ok(_) => Err("another verb".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        for (words, data, ttl) in [
+            ("add x TXT hello --ttl 60", "hello", 60),
+            ("add --ttl 60 x TXT a b", "a b", 60),
+            ("add x MX -1 mail", "-1 mail", 300),
+            (
+                "add x TXT --ttl 60 -- v=spf1 -all --ttl",
+                "v=spf1 -all --ttl",
+                60,
+            ),
+            ("rm x TXT -- -all", "-all", 0),
+            ("rm x TXT", "", 0),
+        ] {
+            assert_eq!(read(words), Ok((data.to_owned(), ttl)), "{words}");
+        }
+        assert!(read("add x TXT v=spf1 -all").unwrap_err().contains("--"));
+    }
 
     #[test]
     fn words_of_a_shell_become_data() {
