@@ -186,6 +186,7 @@ impl Explain for DnsError {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable => {
                 Some("the address is not of this machine; `ip address` shows those that are".into())
             }
+            Self::Name(error) => error.hint(),
             Self::Records(error) => error.hint(),
             _ => None,
         }

@@ -45,6 +45,7 @@ mod listen;
 mod name;
 mod notify;
 mod pointers;
+mod punycode;
 mod push;
 mod random;
 mod record;

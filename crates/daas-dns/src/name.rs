@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub(crate) const MOST_OCTETS: usize = 255;
 /// The most octets of a label (RFC 1035 section 3.1).
 const MOST_LABEL: usize = 63;
+/// What is wrong with a name of other letters.
+const INTERNATIONAL: &str = "write international names in their ASCII form, `xn--...`";
 
 /// A text that is no domain name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +19,16 @@ pub struct NameError {
     pub text: String,
     /// What is wrong with it.
     pub why: &'static str,
+}
+
+impl NameError {
+    /// Tells the form in which an international name is asked for (RFC 5890); nothing for other faults.
+    pub(crate) fn hint(&self) -> Option<String> {
+        if self.why != INTERNATIONAL {
+            return None;
+        }
+        crate::punycode::ascii_form(&self.text).map(|form| format!("write `{form}`"))
+    }
 }
 
 /// An absolute domain name.
@@ -36,7 +48,7 @@ impl Name {
     /// Parses a name, absolute with or without its last dot. `\.` and `\046` write octets that are no part of a host name (RFC 1035 section 5.1).
     ///
     /// # Errors
-    /// [`NameError`] if a label is empty or longer than 63 octets, or the name longer than 255.
+    /// [`NameError`] if a label is empty or longer than 63 octets, or the name longer than 255, or if it is not ASCII.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         Self::parse_under(text, &Self::root())
     }
@@ -58,6 +70,10 @@ impl Name {
         }
         if text.is_empty() {
             return Err(fault("it is empty"));
+        }
+        // Nobody asks for such octets: browsers and resolvers ask for the ASCII form. Who means them writes `\195\182`.
+        if !text.is_ascii() {
+            return Err(fault(INTERNATIONAL));
         }
         let mut wire = Vec::with_capacity(text.len() + 2 + origin.0.len());
         let mut absolute = false;
@@ -394,9 +410,21 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_names_are_refused() {
-        for text in ["", "a..b", ".a", "a\\", "a\\2", "a\\999", &"x".repeat(64)] {
+        for text in [
+            "",
+            "a..b",
+            ".a",
+            "ö.example",
+            "a\\",
+            "a\\2",
+            "a\\999",
+            &"x".repeat(64),
+        ] {
             assert!(Name::parse(text).is_err(), "{text}");
         }
+        let hint = Name::parse("ö.example").unwrap_err().hint();
+        assert_eq!(hint.as_deref(), Some("write `xn--nda.example`"));
+        assert_eq!(Name::parse("a..b").unwrap_err().hint(), None);
         let long = ["abcdefgh"; 29].join(".");
         assert!(Name::parse(&long).is_err());
     }
