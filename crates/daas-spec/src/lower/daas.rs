@@ -64,6 +64,9 @@ pub(super) fn wishes(desk: &mut Desk<'_, '_>) -> Wishes {
             .get("sleep_after")
             .and_then(|n| value::span(desk.report(), n, "`x-daas.sleep_after`"))
             .filter(|t| !t.0.is_zero());
+        if let (Some(_), Some(node)) = (sleep_after, map.get("sleep_after")) {
+            tell_who_wakes_nobody(desk, node, &routes);
+        }
     }
     Wishes {
         limits: request.limits.over(limits.over(request.defaults)),
@@ -72,6 +75,22 @@ pub(super) fn wishes(desk: &mut Desk<'_, '_>) -> Wishes {
         routes,
         sleep_after,
     }
+}
+
+/// Tells of routes that a stand which sleeps answers nobody by.
+fn tell_who_wakes_nobody(desk: &mut Desk<'_, '_>, node: &Node, routes: &[RouteSpec]) {
+    let Some(route) = routes.iter().find(|route| !route.protocol.is_http()) else {
+        return;
+    };
+    desk.report().warn(
+        node.at,
+        "sleep-wakes-by-http",
+        format!(
+            "while the stand sleeps, its route of `{}` by {} answers nobody",
+            route.service, route.protocol
+        ),
+        "only requests of HTTP wake a stand; leave `sleep_after` out if others must reach it at any time",
+    );
 }
 
 fn egress(desk: &mut Desk<'_, '_>, node: &Node) -> Option<Egress> {

@@ -1,7 +1,7 @@
 //! `x-daas: routes:`, and what is wrong with them.
 
 use crate::support::{read, spec};
-use daas_model::{RouteProtocol, Span};
+use daas_model::{RouteProtocol, Severity, Span};
 
 fn project(routes: &str) -> String {
     format!(
@@ -125,4 +125,18 @@ fn every_fault_of_a_route_has_a_place_and_a_hint() {
     let faulty = "    - {service: web, host: 'a b'}\n    - {service: web, host: 'c d'}\n";
     let faulty = read(&project(faulty));
     assert_eq!(faulty.diagnostics.len(), 2, "{:?}", faulty.diagnostics);
+}
+
+#[test]
+fn a_route_that_wakes_nobody_is_told_beside_sleep_after() {
+    let warned = |routes: &str| {
+        let outcome = read(&project(routes));
+        let mut all = outcome.diagnostics.into_iter();
+        all.any(|d| d.code == "sleep-wakes-by-http" && d.severity == Severity::Warning)
+    };
+    assert!(warned(
+        "    - web\n    - {service: web, protocol: tcp, port: 9000, listen: 9000}\n"
+    ));
+    assert!(warned("    - {service: web, protocol: tls, port: 8443}\n"));
+    assert!(!warned("    - web\n"));
 }
