@@ -234,7 +234,8 @@ impl Names {
         for path in &config.keys {
             keys.extend(TsigKey::read(path)?);
         }
-        check_push_keys(&zones, &keys)?;
+        let known: Vec<Name> = keys.iter().map(|key| key.name().clone()).collect();
+        check_keys(&zones, &known)?;
         let settings = Settings {
             keys: state.join("dns"),
             zones,
@@ -354,20 +355,35 @@ fn serve_by(zone: &mut ZoneSettings, by: &Name) -> Result<(), daas_dns::DnsError
     Ok(())
 }
 
-/// Refuses a push whose key is in no file: an update without one would be refused there, again and again.
-fn check_push_keys(zones: &[ZoneSettings], keys: &[TsigKey]) -> Result<(), ServeError> {
+/// Refuses a zone that names a key that is in no file: whoever has one of that name would be refused, again and again.
+fn check_keys(zones: &[ZoneSettings], keys: &[Name]) -> Result<(), daas_dns::DnsError> {
     for zone in zones {
-        if let Some(key) = &zone.push_key
-            && !keys.iter().any(|known| known.name() == key)
-        {
-            return Err(daas_dns::DnsError::BadZone {
-                zone: zone.origin.clone(),
-                why: format!("the key `{key}` of its push is in no file of `dns.keys`"),
+        let uses = [
+            ("push", zone.push_key.as_slice()),
+            ("update", &zone.update_keys),
+            ("transfer", &zone.transfer_keys),
+        ];
+        for (part, named) in uses {
+            if let Some(missing) = named.iter().find(|key| !keys.contains(key)) {
+                return Err(daas_dns::DnsError::BadZone {
+                    zone: zone.origin.clone(),
+                    why: missing_key(missing, part, keys),
+                });
             }
-            .into());
         }
     }
     Ok(())
+}
+
+fn missing_key(missing: &Name, part: &str, keys: &[Name]) -> String {
+    let known: Vec<String> = keys.iter().map(Name::bare).collect();
+    let near = daas_spec::nearest(&missing.bare(), known.iter().map(String::as_str))
+        .map(|near| format!("; did you mean `{near}`?"))
+        .unwrap_or_default();
+    format!(
+        "the key `{}` of its `{part}` is in no file of `dns.keys`{near}",
+        missing.bare()
+    )
 }
 
 /// Returns the address at which this machine itself reaches a listener.
@@ -460,6 +476,33 @@ mod tests {
         assert_eq!(config.zone.to_string(), "daas.internal.");
         assert_eq!(config.led_to(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
         assert!(config.listen_is_default);
+    }
+
+    #[test]
+    fn a_key_that_is_in_no_file_is_a_fault_with_the_nearest_one() {
+        let known = [Name::parse("ddns").unwrap(), Name::parse("xfer").unwrap()];
+        for (text, part) in [
+            (
+                "update: [ddnss]",
+                "the key `ddnss` of its `update` is in no file of `dns.keys`; did you mean `ddns`?",
+            ),
+            (
+                "transfer: [10.0.0.0/8, nobody]",
+                "the key `nobody` of its `transfer`",
+            ),
+            (
+                "push: {server: '192.0.2.1:53', key: other}",
+                "the key `other` of its `push`",
+            ),
+        ] {
+            let zones = read(&format!("zones: {{a.test: {{{text}}}}}"))
+                .unwrap()
+                .zones;
+            let said = check_keys(&zones, &known).unwrap_err().to_string();
+            assert!(said.contains("`a.test.`") && said.contains(part), "{said}");
+        }
+        let zones = read("zones: {a.test: {update: [DDNS], transfer: [xfer, 10.0.0.1]}}");
+        assert!(check_keys(&zones.unwrap().zones, &known).is_ok());
     }
 
     #[test]
