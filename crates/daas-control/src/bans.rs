@@ -154,6 +154,21 @@ fn counted(net: Subnet) -> Subnet {
     }
 }
 
+/// Refuses a ban of somebody who is never banned: it would be told as one and keep nobody out.
+fn refuse_without_effect(net: Subnet, allowed: &[Subnet]) -> Result<(), Failure> {
+    let cover = allowed
+        .iter()
+        .find(|cover| cover.prefix <= net.prefix && cover.contains(net.address));
+    cover.map_or(Ok(()), |cover| {
+        Err(Failure::new(
+            "ban-never",
+            Kind::Conflict,
+            format!("cannot keep `{net}` out: `{cover}` is never banned"),
+        )
+        .hint("`daas ban list` shows who is never banned; loopback always is"))
+    })
+}
+
 impl Banning for Control {
     fn bans(&self) -> Answer<'_, BanList> {
         Box::pin(std::future::ready(Ok(self.ban_list())))
@@ -161,6 +176,7 @@ impl Banning for Control {
 
     fn ban<'a>(&'a self, caller: &'a Caller, request: BanRequest) -> Answer<'a, BanView> {
         Box::pin(async move {
+            refuse_without_effect(request.net, &self.ban_list().allowed)?;
             let now_ms = now_ms();
             let time = request
                 .time
@@ -230,5 +246,27 @@ impl Banning for Control {
             tracing::info!(%net, by = %caller, "may be banned");
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_never_banned_cannot_be_and_a_wider_net_can() {
+        let net = |text: &str| Subnet::parse(text).unwrap();
+        let allowed = [net("127.0.0.0/8"), net("::1/128"), net("192.0.2.7/32")];
+        for (text, is_refused) in [
+            ("127.0.0.1/32", true),
+            ("::1/128", true),
+            ("192.0.2.7/32", true),
+            ("192.0.2.0/24", false),
+            ("192.0.2.8/32", false),
+            ("2001:db8::1/128", false),
+        ] {
+            let said = refuse_without_effect(net(text), &allowed);
+            assert_eq!(said.is_err(), is_refused, "{text}");
+        }
     }
 }
