@@ -203,9 +203,15 @@ impl Control {
         if told.get(name) == Some(&now) {
             return;
         }
-        ports
+        let shut = ports
             .set(name, &stored.value.id, net.as_ref(), &wishes(&now))
             .await;
+        for port in shut {
+            tracing::warn!(stand = %name, why = port.text, "a route's port is not open");
+            if let Err(error) = self.warn_of(name, port.code, port.text).await {
+                tracing::warn!(stand = %name, cause = %daas_model::render_chain(&error), "cannot note that a port is taken");
+            }
+        }
         self.ingress
             .set(name, Some(self.for_ingress(&now, net.as_ref())));
         let deep = |name: &String| name.contains('.');
@@ -235,7 +241,12 @@ impl Control {
         let text = format!(
             "host `{host}` stays with stand `{by}`, which was there first; routes of `{stand}` for it lead nowhere until `{by}` gives it up"
         );
-        let event = HappeningRecord::warning(stand, "host-taken", text);
+        self.warn_of(stand, "host-taken", text).await
+    }
+
+    /// Keeps an event of a stand that somebody should look at.
+    async fn warn_of(&self, stand: &StandName, code: &str, text: String) -> Result<(), StoreError> {
+        let event = HappeningRecord::warning(stand, code, text);
         let batch = Batch::new().event(stand.as_str(), now_ms(), &event)?;
         self.store.commit(batch).await.map(drop)
     }
