@@ -170,6 +170,18 @@ fn root_a_client_over_its_rate_is_told_when_to_come_back_and_others_are_not_held
     bed.api().down("shop").unwrap();
 }
 
+fn a_later_stand_is_told_that_a_port_is_taken(bed: &Bed, port: u16) {
+    let second = bed.project(&format!(
+        "  web:\n    image: trial:latest\n    command: [/bin/busybox, sleep, '1000']\nx-daas:\n  routes:\n    - {{service: web, protocol: tcp, port: 9000, listen: {port}}}\n"
+    ));
+    bed.api().up("second", &second, 0).unwrap();
+    eventually("the event", || {
+        let codes = bed.events("second").unwrap();
+        codes.contains(&"port-taken".to_owned()).then_some(())
+    });
+    bed.api().down("second").unwrap();
+}
+
 #[test]
 fn root_ports_of_tcp_and_udp_lead_to_the_nodes_and_are_free_when_the_stand_is_gone() {
     let (tcp, udp) = (free_port(), {
@@ -200,16 +212,7 @@ fn root_ports_of_tcp_and_udp_lead_to_the_nodes_and_are_free_when_the_stand_is_go
     let nodes: BTreeSet<String> = (0..9).map(|_| line()).collect();
     assert_eq!(nodes.len(), 3, "{nodes:?}");
 
-    // Another stand that wants the port is told that it is taken.
-    let second = bed.project(&format!(
-        "  web:\n    image: trial:latest\n    command: [/bin/busybox, sleep, '1000']\nx-daas:\n  routes:\n    - {{service: web, protocol: tcp, port: 9000, listen: {tcp}}}\n"
-    ));
-    bed.api().up("second", &second, 0).unwrap();
-    eventually("the event", || {
-        let codes = bed.events("second").unwrap();
-        codes.contains(&"port-taken".to_owned()).then_some(())
-    });
-    bed.api().down("second").unwrap();
+    a_later_stand_is_told_that_a_port_is_taken(&bed, tcp);
 
     // A node that goes takes none of the others' visitors along, and the port stays open.
     let mut held: Vec<TcpStream> = (0..9)
